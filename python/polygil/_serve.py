@@ -1,0 +1,155 @@
+"""Starting the server from Python: `serve` blocks until it has stopped, `Server` runs it on a thread beside the program.
+
+This is the only module that imports `polygil._native`, when it is asked to, and only in the main interpreter.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from polygil._app import App
+from polygil._loader import describe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Any, Self
+
+
+def native() -> Any:
+    """Import the native module; an ImportError says what to do about it."""
+    try:
+        from polygil import _native  # type: ignore[attr-defined,unused-ignore]
+    except ImportError as error:
+        if "does not support loading in subinterpreters" in str(error):
+            raise ImportError("polygil can be started in the main interpreter only, not in a handler") from error
+        raise ImportError(
+            f"the native module polygil._native cannot be loaded ({error}). In a clone of the repository build it with "
+            "`make build`; otherwise install the package for this Python: `pip install polygil`"
+        ) from error
+    return _native
+
+
+class Control:
+    """What the native side and the thread that waits for it tell each other."""
+
+    def __init__(self) -> None:
+        self._settled = threading.Event()
+        self._stop: Callable[[], object] | None = None
+        self.url = ""
+
+    def on_ready(self, url: str, stop: Callable[[], object]) -> None:
+        """Be told by the native side that it accepts connections at `url`, and how to make it drain and stop."""
+        self.url = url
+        self._stop = stop
+        self._settled.set()
+
+    def settle(self) -> None:
+        """Be told that the server has ended, whether it was ever ready or not."""
+        self._settled.set()
+
+    def wait(self) -> None:
+        """Block until the server accepts connections, or has ended."""
+        self._settled.wait()
+
+    def stop(self) -> None:
+        """Ask the server to drain and stop; nothing happens before it is ready or after it has ended."""
+        if self._stop is not None:
+            self._stop()
+
+
+def serve(target: str | App, **options: Any) -> int:
+    """Serve `target` until a signal stops it, and return the exit code. Blocks; main thread only, because of signals.
+
+    `target` is what `polygil serve` takes ("module:app", or the path of a manifest), or an `App` that is a global of
+    an imported module. `options` are the command line's, with underscores: `serve("app:app", port=0, workers=2)`.
+    """
+    code: int = native().serve(_target(target), _texts(options), None)
+    return code
+
+
+class Server:
+    """The server on a thread of its own, for tests and notebooks:
+
+        with polygil.Server("app:app", port=0) as server:
+            urllib.request.urlopen(server.url)
+
+    Takes what `serve` takes. Entering returns when it accepts connections, and raises RuntimeError if it cannot start;
+    leaving drains it and waits until it has stopped.
+    """
+
+    def __init__(self, target: str | App, **options: Any) -> None:
+        """Check the target; nothing starts before the `with` block is entered."""
+        self._target = _target(target)
+        self._options = _texts(options)
+        self._control = Control()
+        self._thread: threading.Thread | None = None
+        self._failure: BaseException | None = None
+        #: The exit code, once it has stopped.
+        self.exit_code: int | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens, "http://127.0.0.1:8000"; empty before it is ready."""
+        return self._control.url
+
+    def start(self) -> Self:
+        """Start it and return when it accepts connections; raises RuntimeError if it ends before that."""
+        if self._thread is not None:
+            raise RuntimeError("this Server has been started already; make another one")
+        self._thread = threading.Thread(target=self._run, name="polygil-server")
+        self._thread.start()
+        self._control.wait()
+        if not self._control.url:
+            self._thread.join()
+            raise RuntimeError("the server did not start; the log says why") from self._failure
+        return self
+
+    def stop(self) -> None:
+        """Drain it and wait until it has stopped; raises what the server's thread raised."""
+        self._control.stop()
+        if self._thread is not None:
+            self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self) -> None:
+        try:
+            self.exit_code = native().serve(self._target, self._options, self._control)
+        except BaseException as error:  # handed to the thread that waits
+            self._failure = error
+        finally:
+            self._control.settle()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def _target(target: str | App) -> str:
+    """Return a target's text, or the table of an App as JSON (which starts with `{`, as no target does)."""
+    if isinstance(target, App):
+        return describe(target, False)
+    if not isinstance(target, str):
+        raise TypeError(f'the target must be a str such as "module:app", or an App, not {type(target).__name__}')
+    return target
+
+
+def _texts(options: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return options as the text that the command line would have; None leaves an option at its default."""
+    texts: list[tuple[str, str]] = []
+    for name, value in options.items():
+        if value is None:
+            continue
+        if isinstance(value, bool):
+            text = "true" if value else "false"
+        else:
+            text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+        texts.append((name, text))
+    return texts
