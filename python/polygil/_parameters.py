@@ -92,6 +92,20 @@ class StrValidator(Validator):
         return None
 
 
+def _has_surrogate(text: str) -> bool:
+    r"""Whether there is a lone surrogate, which JSON can spell ("\ud800") and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _not_unicode(text: str, loc: Loc) -> dict[str, Any]:
+    message = "Input should be a valid string, unable to parse raw data as a unicode string"
+    return _error("string_unicode", loc, message, text)
+
+
 class IntValidator(Validator):
     """`int`."""
 
@@ -110,13 +124,19 @@ class IntValidator(Validator):
 
 
 def _int_from_text(text: str, loc: Loc, errors: Errors) -> int | None:
+    # The limit is checked on the digits at the start, whatever follows; a number that turns out longer only after
+    # spaces, a plus or underscores are taken away is answered as text that is not a number.
+    unsigned = text[1:] if text.startswith("-") else text
+    if len(unsigned) > _INT_DIGITS_MAX and _DIGITS.issuperset(unsigned[: _INT_DIGITS_MAX + 1]) and unsigned[0] != "0":
+        errors.append(_int_too_large(text, loc))
+        return None
     digits = _clean_int(text)
-    if digits is None:
+    if digits is None and _has_surrogate(text):
+        errors.append(_not_unicode(text, loc))
+        return None
+    if digits is None or len(digits) - digits.startswith("-") > _INT_DIGITS_MAX:
         message = "Input should be a valid integer, unable to parse string as an integer"
         errors.append(_error("int_parsing", loc, message, text))
-        return None
-    if len(digits) - digits.startswith("-") > _INT_DIGITS_MAX:
-        errors.append(_int_too_large(text, loc))
         return None
     return int(digits)
 
@@ -169,7 +189,9 @@ class FloatValidator(Validator):
     def __call__(self, value: Any, loc: Loc, errors: Errors) -> Any:  # noqa: D102
         if isinstance(value, str):
             number = float_from_text(value)
-            if number is None:
+            if number is None and _has_surrogate(value):
+                errors.append(_not_unicode(value, loc))
+            elif number is None:
                 message = "Input should be a valid number, unable to parse string as a number"
                 errors.append(_error("float_parsing", loc, message, value))
             return number
@@ -184,11 +206,13 @@ class FloatValidator(Validator):
 
 def float_from_text(text: str) -> float | None:
     """Return the number in any of the accepted spellings, or None."""
-    text = text.strip(_WHITE_SPACE)
     if "_" in text:
+        # Either spaces around the number or underscores in it.
         if text.startswith("_") or text.endswith("_") or "__" in text:
             return None
         text = text.replace("_", "")
+    else:
+        text = text.strip(_WHITE_SPACE)
     if not _FLOAT_CHARACTERS.issuperset(text):
         unsigned = text[1:] if text[:1] in ("+", "-") else text
         if not unsigned.isascii() or unsigned.lower() not in _FLOAT_WORDS:
@@ -214,7 +238,10 @@ class BoolValidator(Validator):
                 return True
             if word in _FALSE:
                 return False
-        elif not _is_small_whole_number(value):
+            if _has_surrogate(value):
+                errors.append(_not_unicode(value, loc))
+                return None
+        elif not _is_small(value):
             errors.append(_error("bool_type", loc, "Input should be a valid boolean", value))
             return None
         elif value in (0, 1):
@@ -224,7 +251,8 @@ class BoolValidator(Validator):
         return None
 
 
-def _is_small_whole_number(value: Any) -> bool:
+def _is_small(value: Any) -> bool:
+    """Whether it is a whole number of 64 bits, as an int or a float."""
     if isinstance(value, int):
         return -(2**63) <= value < 2**63
     return isinstance(value, float) and value % 1 == 0 and -(2.0**63) < value < 2.0**63
@@ -238,50 +266,57 @@ class BytesValidator(Validator):
 
 
 class EnumValidator(Validator):
-    """An `Enum`: by value. A member of an int or float kind also takes text that converts to its value."""
+    """An `Enum`: by value. An int or float kind also takes text that converts to a value.
 
-    __slots__ = ("_enum", "_expected", "_from_text")
+    What is no member's value goes to the enumeration itself, so that its own `_missing_` (aliases) and the combinations
+    of a Flag work; an exception of its own other than ValueError is a fault of the program, and not caught.
+    """
+
+    __slots__ = ("_convert", "_enum", "_expected", "_members", "_value_types")
     kind = None
 
     def __init__(self, enum: Any) -> None:
-        self._enum = enum
-        values = [repr(member.value) for member in enum.__members__.values()]
-        if not values:
+        members = enum.__members__.values()
+        if not members:
             raise SignatureError(f"the enumeration {enum.__qualname__} has no members")
-        self._expected = " or ".join(filter(None, (", ".join(values[:-1]), values[-1])))
-        self._from_text: Validator | None = None
+        self._enum = enum
+        # Not the enumeration's own map: a Flag adds to that whenever a combination is made.
+        self._members = [(member.value, member) for member in members]
+        self._value_types = {type(member.value) for member in members}
+        shown = [repr(member.value) for member in members]
+        self._expected = " or ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))
+        self._convert: Validator | None = None
         if issubclass(enum, int):
-            self._from_text = IntValidator()
+            self._convert = IntValidator()
         elif issubclass(enum, float):
-            self._from_text = FloatValidator()
+            self._convert = FloatValidator()
 
     def __call__(self, value: Any, loc: Loc, errors: Errors) -> Any:  # noqa: D102
         member = self._member(value)
-        if member is None and self._from_text is not None and isinstance(value, str):
-            failures: Errors = []
-            converted = self._from_text(value, loc, failures)
-            if not failures:
-                member = self._member(converted)
+        if member is None and isinstance(value, str):
+            if str in self._value_types and _has_surrogate(value):
+                errors.append(_not_unicode(value, loc))
+                return None
+        number = self._convert(value, loc, []) if self._convert is not None and isinstance(value, str) else value
+        if member is None and isinstance(number, int) and int in self._value_types and not _is_small(number):
+            errors.append(_int_too_large(number, loc))
+            return None
+        if member is None and number is not value:
+            member = self._member(number)
         if member is None:
-            member = self._missing(value)
-        if member is None:
-            message = f"Input should be {self._expected}"
-            errors.append(_error("enum", loc, message, value, {"expected": self._expected}))
+            try:
+                return self._enum(value)
+            except ValueError:
+                message = f"Input should be {self._expected}"
+                errors.append(_error("enum", loc, message, value, {"expected": self._expected}))
         return member
 
     def _member(self, value: Any) -> Any:
-        for member in self._enum.__members__.values():
-            if member.value == value:
+        # A loop instead of a dict: enumerations are short, and neither their values nor JSON's need be hashable.
+        for own, member in self._members:
+            if own == value:
                 return member
         return None
-
-    def _missing(self, value: Any) -> Any:
-        """Ask the enumeration's own `_missing_`, which programs define for aliases; its exceptions mean no."""
-        try:
-            member = self._enum._missing_(value)
-        except Exception:
-            return None
-        return member if isinstance(member, self._enum) else None
 
 
 class OptionalValidator(Validator):

@@ -180,20 +180,17 @@ class Request:
 
     def text(self) -> str:
         """Return the body as text, in the charset of its `content-type` (UTF-8 without one); bad bytes become U+FFFD."""
-        return self.body.decode(self._charset(), "replace")
+        try:
+            return self.body.decode(self._charset(), "replace")
+        except (LookupError, ValueError):
+            # An unknown charset, a name that is none, or one (`idna`) that raises whatever it is told about errors.
+            return self.body.decode("utf-8", "replace")
 
     def _charset(self) -> str:
         for parameter in self.headers.get("content-type", "").split(";")[1:]:
             name, _, value = parameter.partition("=")
             if name.strip().lower() == "charset":
-                from codecs import lookup
-
-                try:
-                    # Only text encodings: `charset=hex` must not run a transform, nor an unknown one fail the request.
-                    codec = lookup(value.strip().strip('"'))
-                    return codec.name if getattr(codec, "_is_text_encoding", True) else "utf-8"
-                except (LookupError, ValueError):
-                    return "utf-8"
+                return value.strip().strip('"') or "utf-8"
         return "utf-8"
 
     def __repr__(self) -> str:

@@ -125,6 +125,11 @@ class Plan:
                 else:
                     errors.append(missing(loc))
         if errors:
+            # Text from path and query is always valid in an answer; what JSON may hold is not.
+            if content is not MISSING:
+                for error in errors:
+                    error["loc"] = presentable(error["loc"])
+                    error["input"] = presentable(error["input"])
             raise ValidationError(errors)
         args: list[Any] = []
         kwargs: dict[str, Any] = {}
@@ -145,6 +150,29 @@ def _from_query(pairs: list[tuple[str, str]], name: str, is_list: bool) -> Any:
         if key == name:
             return value
     return MISSING
+
+
+def presentable(value: Any) -> Any:
+    """Return a copy of a JSON value that an answer can hold: NaN and infinities as null, lone surrogates as U+FFFD.
+
+    JSON in Python's reading has both, and strict JSON in UTF-8 has neither. What is nested too deeply is null.
+    """
+    try:
+        return _presentable(value)
+    except RecursionError:
+        return None
+
+
+def _presentable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, dict):
+        return {_presentable(key): _presentable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_presentable(item) for item in value]
+    return value
 
 
 def _parse_body(body: bytes) -> Any:
@@ -281,10 +309,10 @@ def _annotations_of(func: Any) -> dict[str, Any]:
 
 
 def _evaluated(name: str, annotation: Any, namespace: dict[str, Any]) -> Any:
-    if not isinstance(annotation, str):
-        return annotation
     try:
-        return eval(annotation, namespace)  # the program's own text, as typing.get_type_hints does it
+        while isinstance(annotation, str):  # twice for text under `from __future__ import annotations`
+            annotation = eval(annotation, namespace)  # the program's own text, as typing.get_type_hints does it
+        return annotation
     except Exception as error:
         if name == "request":
             return MISSING  # `Request` imported under TYPE_CHECKING only: the name says enough.

@@ -1,0 +1,61 @@
+"""What the tests of the Python package share.
+
+They run without the native module: they import `polygil` as it is installed or, in a fresh clone, from `python/`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+if importlib.util.find_spec("polygil") is None:
+    sys.path.insert(0, str(ROOT / "python"))
+sys.path.insert(0, str(Path(__file__).parent))
+
+# As the loader does it: before any test makes a sub-interpreter (gh-136421).
+from polygil._loader import prepare_main  # noqa: E402
+
+prepare_main()
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def write_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+    """Write a module's source below `tmp_path`, which is the working directory, and return the module's name.
+
+    The modules are forgotten again, so that every test imports its own.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = set(sys.modules)
+
+    def write(source: str, name: str | None = None) -> str:
+        name = name or f"written_{next(_numbers)}"
+        path = tmp_path.joinpath(*name.split(".")).with_suffix(".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(source))
+        return name
+
+    yield write
+    for name in set(sys.modules) - before:
+        if getattr(sys.modules[name], "__file__", None) and str(tmp_path) in str(sys.modules[name].__file__):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def import_source(write_module: Callable[..., str]) -> Callable[[str], ModuleType]:
+    """Import a module made of the given source."""
+
+    def load(source: str) -> ModuleType:
+        return importlib.import_module(write_module(source))
+
+    return load
