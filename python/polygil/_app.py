@@ -1,9 +1,9 @@
 """`App` and `Router`: where a program says which handler answers which method and path.
 
-A decorator records metadata and returns the function as it is: (method, pattern, module, qualified name, origin). Nothing
-here is ever called to serve a request. The main interpreter reads the table once; every worker finds the handlers again
-by module and qualified name, so a handler that has no such name is refused where it is registered, with the file, the
-line and the fix.
+A decorator records metadata and returns the function as it is: (method, pattern, module, qualified name, origin).
+Nothing here is ever called to serve a request. The main interpreter reads the table once; every worker finds the
+handlers again by module and qualified name, so a handler that has no such name is refused where it is registered, with
+the file, the line and the fix.
 
 Two interpreters, two attitudes: in main a mistake raises `RegistrationError`, which stops the import at the line of the
 mistake. While `polygil check` collects verdicts, and in workers (where main has decided already), nothing raises; the
@@ -70,9 +70,7 @@ class Route:
 
     def with_prefix(self, prefix: str) -> Route:
         """Return this route under `prefix`."""
-        return Route(
-            self.method, prefix + self.pattern, self.handler, self.origin, self.timeout_ms, self.unreachable
-        )
+        return Route(self.method, prefix + self.pattern, self.handler, self.origin, self.timeout_ms, self.unreachable)
 
     def __repr__(self) -> str:
         return f"<Route {self.method} {self.pattern} {self.module}:{self.qualname} ({self.origin})>"
@@ -91,7 +89,9 @@ class Router:
 
     @property
     def routes(self) -> list[Route]:
-        """Every route in the order of registration, with prefixes, those of included routers at the place of `include`."""
+        """Every route in the order of registration, with prefixes, those of included routers at the place of
+        `include`.
+        """
         routes: list[Route] = []
         for entry in self._entries:
             if isinstance(entry, Route):
@@ -110,7 +110,9 @@ class Router:
         if not isinstance(router, Router):
             raise RegistrationError(f"{origin}: include() takes a Router, not {type(router).__name__}")
         if router._contains(self):
-            raise RegistrationError(f"{origin}: include() would make a router contain itself; remove one of the includes")
+            raise RegistrationError(
+                f"{origin}: include() would make a router contain itself; remove one of the includes"
+            )
         self._entries.append((_checked_prefix(prefix, origin), router))
 
     def _contains(self, other: Router) -> bool:
@@ -118,13 +120,12 @@ class Router:
             return True
         return any(entry[1]._contains(other) for entry in self._entries if not isinstance(entry, Route))
 
-    def route(
-        self, path: str, methods: Iterable[str] = ("GET",), *, timeout: float | None = None
-    ) -> Decorator:
+    def route(self, path: str, methods: Iterable[str] = ("GET",), *, timeout: float | None = None) -> Decorator:
         """Register the decorated function for `path` and every one of `methods`.
 
-        `path` may hold `{name}` (one segment), `{name:int}` and `{name:path}` (the rest). `timeout` is the handler's time
-        budget in seconds; without it, the server's applies. Raises RegistrationError for what no worker could find.
+        `path` may hold `{name}` (one segment), `{name:int}` and `{name:path}` (the rest). `timeout` is the handler's
+        time budget in seconds; without it, the server's applies. Raises RegistrationError for what no worker could
+        find.
         """
         return self._decorator(path, methods, timeout, place(sys._getframe(1)))
 
@@ -159,7 +160,7 @@ class Router:
     def _decorator(self, path: str, methods: Iterable[str], timeout: float | None, origin: str) -> Decorator:
         if not isinstance(path, str):
             # Most often `@app.get` without parentheses: say so instead of failing at the first request.
-            raise RegistrationError(f"{origin}: the path must be a str such as \"/users\", not {_describe(path)}")
+            raise RegistrationError(f'{origin}: the path must be a str such as "/users", not {_describe(path)}')
         if not path.startswith("/") and not (path == "" and not isinstance(self, App)):
             raise RegistrationError(f"{origin}: the path {path!r} must start with '/'")
         checked_methods = _checked_methods(methods, origin)
@@ -284,13 +285,12 @@ def _scope_reason(module: str, qualname: str) -> str | None:
     if "<locals>" in qualname:
         function, _, inner = qualname.rpartition(".<locals>.")
         return (
-            f"{inner}, defined inside {function}(), cannot be found by name from another interpreter; move it to module "
+            f"{inner}, defined inside {function}(), cannot be found by name from another interpreter; move it "
+            f"to module "
             "level (a decorator's inner function needs @functools.wraps)"
         )
     if module == "__main__":
-        return (
-            f"{qualname} is in __main__, which is another module in every other interpreter; {_main_fix()}"
-        )
+        return f"{qualname} is in __main__, which is another module in every other interpreter; {_main_fix()}"
     return None
 
 
@@ -312,7 +312,8 @@ def _flags_reason(handler: object, qualname: str) -> str | None:
     flags = code.co_flags if code is not None else 0
     if flags & (_CO_COROUTINE | _CO_ASYNC_GENERATOR):
         return (
-            f"{qualname} is an `async def`; polygil runs plain functions, one at a time in each interpreter: use `def`, "
+            f"{qualname} is an `async def`; polygil runs plain functions, one at a time in each interpreter: "
+            f"use `def`, "
             "and asyncio.run(...) inside it for what must await"
         )
     if flags & _CO_GENERATOR:

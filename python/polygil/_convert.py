@@ -33,7 +33,5 @@ def dumps(value: Any) -> bytes:
     """Return `value` as compact JSON in UTF-8, or raise what `json.dumps` and `str.encode` raise."""
     import json
 
-    text = json.dumps(
-        value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=dataclass_to_dict
-    )
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=dataclass_to_dict)
     return text.encode("utf-8")

@@ -1,7 +1,7 @@
 """Reads a program's table of routes, in the main interpreter, before any worker exists.
 
-`load` imports `module:attribute`; `describe` takes an App that exists already. Both return JSON, because the router that
-uses it is written in Rust and needs nothing of Python's objects:
+`load` imports `module:attribute`; `describe` takes an App that exists already. Both return JSON, because the router
+that uses it is written in Rust and needs nothing of Python's objects:
 
     {"module": "app", "attribute": "app",
      "routes": [{"method", "pattern", "module", "qualname", "origin", "timeout_ms", "unreachable"}, …],
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 # Modules that must have been imported in the main interpreter before the first sub-interpreter exists. `datetime`: on
 # CPython 3.13.0, where sub-interpreters import it first and end oldest-first, the static types of `_datetime` are freed
-# under the others and the heap is corrupted (gh-136421). It comes with http.client, sqlite3, urllib and most frameworks.
+# under the others and the heap is corrupted (gh-136421). It comes with http.client, sqlite3, urllib and most
+# frameworks.
 IMPORT_IN_MAIN_FIRST = ("datetime",)
 
 DEFAULT_ATTRIBUTE = "app"
@@ -109,7 +110,8 @@ def find_name(app: App) -> tuple[str, str]:
     if in_main is not None:
         raise RegistrationError(
             f"the app is {in_main!r} in __main__, which is another module in every other interpreter; "
-            f'pass its name instead, polygil.serve("module:{in_main}"), or start it with `polygil serve module:{in_main}`'
+            f'pass its name instead, polygil.serve("module:{in_main}"), or start it with `polygil serve '
+            f"module:{in_main}`"
         )
     raise RegistrationError(
         "the app is not a global of any module, so that workers could not find it; "
@@ -163,7 +165,8 @@ def _shadowed(route: Route) -> str | None:
         seen.append(current)
         current = getattr(current, "__wrapped__", None)
     return (
-        f"{name} is registered ({_place(wanted)}), and the name now means another object ({_place(found)}), which would "
+        f"{name} is registered ({_place(wanted)}), and the name now means another object ({_place(found)}), "
+        f"which would "
         "be called instead; rename one, or give a decorator's inner function @functools.wraps"
     )
 
@@ -175,9 +178,7 @@ def _place(value: Any) -> str:
     return f"{short_path(code.co_filename)}:{code.co_firstlineno}"
 
 
-def _attribute_missing(
-    module: str, attribute: str, imported: Any, walked: str, step: str, error: Exception
-) -> str:
+def _attribute_missing(module: str, attribute: str, imported: Any, walked: str, step: str, error: Exception) -> str:
     if not isinstance(error, AttributeError):
         report = failure_report(error, f"looking up {step!r} in {walked} raised")
         return _failed(module, attribute, "function_not_found", report["message"], report["traceback"])

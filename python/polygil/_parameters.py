@@ -50,7 +50,8 @@ def _error(kind: str, loc: Loc, msg: str, given: Any, ctx: dict[str, Any] | None
     return error
 
 
-# What Rust's `str::trim` takes away (Unicode White_Space). `str.strip` without an argument would take U+001C to U+001F too.
+# What Rust's `str::trim` takes away (Unicode White_Space). `str.strip` without an argument would take U+001C to U+001F
+# too.
 _WHITE_SPACE = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
@@ -85,7 +86,7 @@ class StrValidator(Validator):
 
     __slots__ = ()
 
-    def __call__(self, value: Any, loc: Loc, errors: Errors) -> Any:  # noqa: D102
+    def __call__(self, value: Any, loc: Loc, errors: Errors) -> Any:
         if isinstance(value, str):
             return value
         errors.append(_error("string_type", loc, "Input should be a valid string", value))
@@ -112,7 +113,7 @@ class IntValidator(Validator):
     __slots__ = ()
     kind = "int"
 
-    def __call__(self, value: Any, loc: Loc, errors: Errors) -> Any:  # noqa: D102
+    def __call__(self, value: Any, loc: Loc, errors: Errors) -> Any:
         if isinstance(value, str):
             return _int_from_text(value, loc, errors)
         if isinstance(value, int):
@@ -186,7 +187,7 @@ class FloatValidator(Validator):
     __slots__ = ()
     kind = "float"
 
-    def __call__(self, value: Any, loc: Loc, errors: Errors) -> Any:  # noqa: D102
+    def __call__(self, value: Any, loc: Loc, errors: Errors) -> Any:
         if isinstance(value, str):
             number = float_from_text(value)
             if number is None and _has_surrogate(value):
@@ -229,7 +230,7 @@ class BoolValidator(Validator):
     __slots__ = ()
     kind = "bool"
 
-    def __call__(self, value: Any, loc: Loc, errors: Errors) -> Any:  # noqa: D102
+    def __call__(self, value: Any, loc: Loc, errors: Errors) -> Any:
         if isinstance(value, bool):
             return value
         if isinstance(value, str):
@@ -291,25 +292,29 @@ class EnumValidator(Validator):
         elif issubclass(enum, float):
             self._convert = FloatValidator()
 
-    def __call__(self, value: Any, loc: Loc, errors: Errors) -> Any:  # noqa: D102
+    def __call__(self, value: Any, loc: Loc, errors: Errors) -> Any:
         member = self._member(value)
-        if member is None and isinstance(value, str):
+        if member is not None:
+            return member
+        number = value
+        if isinstance(value, str):
             if str in self._value_types and _has_surrogate(value):
                 errors.append(_not_unicode(value, loc))
                 return None
-        number = self._convert(value, loc, []) if self._convert is not None and isinstance(value, str) else value
-        if member is None and isinstance(number, int) and int in self._value_types and not _is_small(number):
+            if self._convert is not None:
+                number = self._convert(value, loc, [])
+        if isinstance(number, int) and int in self._value_types and not _is_small(number):
             errors.append(_int_too_large(number, loc))
             return None
-        if member is None and number is not value:
-            member = self._member(number)
-        if member is None:
-            try:
-                return self._enum(value)
-            except ValueError:
-                message = f"Input should be {self._expected}"
-                errors.append(_error("enum", loc, message, value, {"expected": self._expected}))
-        return member
+        member = self._member(number)
+        if member is not None:
+            return member
+        try:
+            return self._enum(value)
+        except ValueError:
+            message = f"Input should be {self._expected}"
+            errors.append(_error("enum", loc, message, value, {"expected": self._expected}))
+            return None
 
     def _member(self, value: Any) -> Any:
         # A loop instead of a dict: enumerations are short, and neither their values nor JSON's need be hashable.
@@ -329,7 +334,7 @@ class OptionalValidator(Validator):
         self.kind = inner.kind
         self.is_list = inner.is_list
 
-    def __call__(self, value: Any, loc: Loc, errors: Errors) -> Any:  # noqa: D102
+    def __call__(self, value: Any, loc: Loc, errors: Errors) -> Any:
         return None if value is None else self._inner(value, loc, errors)
 
 
@@ -343,7 +348,7 @@ class ListValidator(Validator):
     def __init__(self, item: Validator) -> None:
         self._item = item
 
-    def __call__(self, value: Any, loc: Loc, errors: Errors) -> Any:  # noqa: D102
+    def __call__(self, value: Any, loc: Loc, errors: Errors) -> Any:
         if isinstance(value, list):
             return [self._item(item, (*loc, index), errors) for index, item in enumerate(value)]
         errors.append(_error("list_type", loc, "Input should be a valid list", value))
@@ -360,7 +365,7 @@ class DictValidator(Validator):
         self._key = key
         self._value = value
 
-    def __call__(self, value: Any, loc: Loc, errors: Errors) -> Any:  # noqa: D102
+    def __call__(self, value: Any, loc: Loc, errors: Errors) -> Any:
         if isinstance(value, dict):
             return {
                 self._key(key, (*loc, key, "[key]"), errors): self._value(item, (*loc, key), errors)

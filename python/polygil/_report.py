@@ -81,7 +81,7 @@ def _in_one_line(error: BaseException) -> str:
 
 
 def _is_machinery(file: str) -> bool:
-    return file.startswith("<frozen importlib") or file.startswith(_PACKAGE)
+    return file.startswith(("<frozen importlib", _PACKAGE))
 
 
 _PACKAGE = __file__.rpartition("/")[0] + "/"
@@ -99,11 +99,8 @@ def _causes(error: BaseException) -> list[BaseException]:
     current: BaseException | None = error
     while current is not None and not any(current is seen for seen in chain):
         chain.append(current)
-        if current.__cause__ is not None:
-            current = current.__cause__
-        else:
-            # `raise … from None` hides the context from a reader; a refusal in it is still the reason.
-            current = current.__context__
+        # `raise … from None` hides the context from a reader; a refusal in it is still the reason.
+        current = current.__cause__ or current.__context__
     return chain
 
 
@@ -157,12 +154,12 @@ def _explain_refusal(report: Report, what: str, refused: str) -> None:
     if alternative is not None:
         advice.insert(0, f"use {alternative}")
     else:
-        advice.insert(0, "use a pure-Python alternative, or a release with multi-interpreter support (PEP 489) if there is one")
+        advice.insert(
+            0, "use a pure-Python alternative, or a release with multi-interpreter support (PEP 489) if there is one"
+        )
     user = _users_line(report["import_chain"])
     if user is not None:
-        advice.append(
-            f"import it only where it is needed: {user['file']}:{user['line']} ({user['code']}) brings it in"
-        )
+        advice.append(f"import it only where it is needed: {user['file']}:{user['line']} ({user['code']}) brings it in")
     report["advice"] = advice
 
 

@@ -53,8 +53,8 @@ class Query(Mapping[str, str]):
 class Headers(Mapping[str, str]):
     """The header fields: a mapping that ignores the case of names; a name may repeat.
 
-    `headers["name"]` is the first value of that name; `get_all` gives every one. Iterating gives lower-case names. Values
-    are decoded as ISO-8859-1, so that every byte survives.
+    `headers["name"]` is the first value of that name; `get_all` gives every one. Iterating gives lower-case names.
+    Values are decoded as ISO-8859-1, so that every byte survives.
     """
 
     __slots__ = ("_first", "_pairs")
@@ -166,20 +166,26 @@ class Request:
 
     @property
     def path_params(self) -> dict[str, str]:
-        """The path parameters by name, percent-decoded and otherwise as sent: text, whatever the handler's annotations."""
+        """The path parameters by name, percent-decoded and otherwise as sent: text, whatever the handler's
+        annotations.
+        """
         if not isinstance(self._path_params, dict):
             names, values = self._path_params
             self._path_params = dict(zip(names, values, strict=True))
         return self._path_params
 
     def json(self) -> Any:
-        """Parse the body as JSON (UTF-8, -16 or -32); raises `json.JSONDecodeError` or `UnicodeDecodeError`, both ValueErrors."""
+        """Parse the body as JSON (UTF-8, -16 or -32); raises `json.JSONDecodeError` or `UnicodeDecodeError`, both
+        ValueErrors.
+        """
         from json import loads
 
         return loads(self.body)
 
     def text(self) -> str:
-        """Return the body as text, in the charset of its `content-type` (UTF-8 without one); bad bytes become U+FFFD."""
+        """Return the body as text, in the charset of its `content-type` (UTF-8 without one); bad bytes become
+        U+FFFD.
+        """
         try:
             return self.body.decode(self._charset(), "replace")
         except (LookupError, ValueError):

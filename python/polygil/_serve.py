@@ -1,4 +1,5 @@
-"""Starting the server from Python: `serve` blocks until it has stopped, `Server` runs it on a thread beside the program.
+"""Starting the server from Python: `serve` blocks until it has stopped, `Server` runs it on a thread beside the
+program.
 
 This is the only module that imports `polygil._native`, when it is asked to, and only in the main interpreter.
 """

@@ -8,8 +8,8 @@ Where a parameter comes from, the first rule that applies:
 4. otherwise: from the query.
 
 `Plan.bind` is the whole semantics. `Plan.fast` names the parameters that the native side may fill by itself when the
-text has the obvious form (`7`, `2.5`, `true`); for any other text it comes to `bind`, so that there is one definition of
-what converts and one source of 422 answers, which are those of FastAPI with pydantic 2.
+text has the obvious form (`7`, `2.5`, `true`); for any other text it comes to `bind`, so that there is one definition
+of what converts and one source of 422 answers, which are those of FastAPI with pydantic 2.
 """
 
 from __future__ import annotations
@@ -208,9 +208,7 @@ def inspect_handler(func: Callable[..., Any], path_names: tuple[str, ...]) -> Pl
     return Plan(tuple(parameters))
 
 
-def _parameter(
-    name: str, annotation: Any, default: Any, keyword_only: bool, path_names: tuple[str, ...]
-) -> Parameter:
+def _parameter(name: str, annotation: Any, default: Any, keyword_only: bool, path_names: tuple[str, ...]) -> Parameter:
     if name in path_names:
         source = "path"
         default = MISSING  # A path that matches has the value, always.

@@ -10,9 +10,8 @@ import typing
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import Body, FastAPI, Query, Response
-
 import handlers
+from fastapi import Body, FastAPI, Query, Response
 
 JSON = [(b"content-type", b"application/json")]
 
@@ -39,7 +38,9 @@ def _declared(name: str, annotation: Any) -> Any:
 
 
 class FastAPISide:
-    """One FastAPI app with a route for each handler: `/name/{x}` where the handler's `x` is of the path, else `/name`."""
+    """One FastAPI app with a route for each handler: `/name/{x}` where the handler's `x` is of the path, else
+    `/name`.
+    """
 
     def __init__(self) -> None:
         self._app = FastAPI()

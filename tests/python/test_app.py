@@ -10,7 +10,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-
 from polygil import App, RegistrationError, Router
 from polygil._app import collect_mistakes
 
@@ -33,8 +32,10 @@ class TestRoutes:
         assert app.route("/both", ["GET", "put", "GET"])(other) is other
         assert app.route("/default")(other) is other
         assert table(app) == [
-            *((method, f"/{method.lower()}", __name__, "handler") for method in
-              ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")),
+            *(
+                (method, f"/{method.lower()}", __name__, "handler")
+                for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+            ),
             ("GET", "/both", __name__, "other"),
             ("PUT", "/both", __name__, "other"),
             ("GET", "/default", __name__, "other"),
@@ -60,7 +61,9 @@ class TestRoutes:
             ("/c", f"{name}:8"),
         ]
 
-    @pytest.mark.parametrize(("seconds", "milliseconds"), [(None, None), (1, 1000), (0.25, 250), (1e-9, 1), (1.0006, 1001)])
+    @pytest.mark.parametrize(
+        ("seconds", "milliseconds"), [(None, None), (1, 1000), (0.25, 250), (1e-9, 1), (1.0006, 1001)]
+    )
     def test_a_timeout_is_in_seconds(self, seconds: float | None, milliseconds: int | None) -> None:
         app = App()
         app.get("/", timeout=seconds)(handler)
@@ -95,7 +98,11 @@ class TestRoutes:
             """
         )
         assert [route.qualname for route in module.app.routes] == [
-            "Users.inner", "Users.outer", "Users.all", "Users.all", "Users"
+            "Users.inner",
+            "Users.outer",
+            "Users.all",
+            "Users.all",
+            "Users",
         ]
 
 
@@ -110,7 +117,11 @@ class TestRouters:
         inner.get("")(handler)
         inner.get("/{id}", timeout=2)(other)
         assert [route.pattern for route in app.routes] == [
-            "/first", "/api/outer/x", "/api/outer/inner", "/api/outer/inner/{id}", "/last"
+            "/first",
+            "/api/outer/x",
+            "/api/outer/inner",
+            "/api/outer/inner/{id}",
+            "/last",
         ]
         assert app.routes[3].timeout_ms == 2000
 
@@ -146,23 +157,30 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("code", "line", "message"),
         [
-            ("app.get('/')(lambda: 1)", 3, "a lambda cannot be found by name from another interpreter; write it as a module-level `def`"),
+            (
+                "app.get('/')(lambda: 1)",
+                3,
+                "a lambda cannot be found by name from another interpreter; write it as a module-level `def`",
+            ),
             (
                 "def make():\n    @app.get('/')\n    def inner(): ...\nmake()",
                 4,
-                "inner, defined inside make(), cannot be found by name from another interpreter; move it to module level "
+                "inner, defined inside make(), cannot be found by name from another interpreter; move it to "
+                "module level "
                 "(a decorator's inner function needs @functools.wraps)",
             ),
             (
                 "import functools\ndef f(x): ...\napp.get('/')(functools.partial(f, 1))",
                 5,
-                "a partial object has no name by which another interpreter could find it; write a module-level `def` that calls "
+                "a partial object has no name by which another interpreter could find it; write a module-level "
+                "`def` that calls "
                 "it, and register that",
             ),
             (
                 "class C:\n    def __call__(self): ...\napp.get('/')(C())",
                 5,
-                "a C object has no name by which another interpreter could find it; write a module-level `def` that calls it, "
+                "a C object has no name by which another interpreter could find it; write a module-level `def` "
+                "that calls it, "
                 "and register that",
             ),
             (
@@ -185,7 +203,8 @@ class TestMistakes:
             (
                 "class C:\n    def f(self): ...\napp.get('/')(C().f)",
                 4,
-                "C.f is a method bound to one object, which exists in this interpreter only; write a module-level `def` that "
+                "C.f is a method bound to one object, which exists in this interpreter only; write a "
+                "module-level `def` that "
                 "calls it, or make it a static method",
             ),
             (
@@ -222,8 +241,11 @@ class TestMistakes:
         def f() -> None: ...
 
         f.__module__, f.__qualname__ = "__main__", "f"
-        with pytest.raises(RegistrationError, match="f is in __main__, which is another module in every other interpreter; "
-                           r"start it with `polygil serve \w+:app`, or move the handlers to a module and import it"):
+        with pytest.raises(
+            RegistrationError,
+            match="f is in __main__, which is another module in every other interpreter; "
+            r"start it with `polygil serve \w+:app`, or move the handlers to a module and import it",
+        ):
             App().get("/")(f)
 
     def test_a_decorator_with_wraps_is_fine(self) -> None:

@@ -8,7 +8,6 @@ from enum import Enum, IntEnum
 from typing import Any
 
 import pytest
-
 from polygil._convert import dumps
 
 
@@ -35,8 +34,8 @@ class Name(str, Enum):  # noqa: UP042
     ("value", "expected"),
     [
         ({"a": [1, 2.0, None, True, "é\u2028\x7f"]}, '{"a":[1,2.0,null,true,"é\u2028\x7f"]}'),
-        ({1: 1, None: 2, True: 3, 1.5: 4}, '{"1":3,"null":2,"1.5":4}'),
-        ("\x00\"\\/\n", '"\\u0000\\"\\\\/\\n"'),
+        ({1: 1, None: 2, False: 3, 1.5: 4}, '{"1":1,"null":2,"false":3,"1.5":4}'),
+        ('\x00"\\/\n', '"\\u0000\\"\\\\/\\n"'),
         (10**30, "1" + "0" * 30),
         (1e16, "1e+16"),
         (-0.0, "-0.0"),

@@ -1,8 +1,8 @@
 """Parameters convert, and are refused, as FastAPI with pydantic 2 does it: same values, or the same bytes of the 422.
 
 Every handler of `handlers.py` runs on both sides, over tables of the spellings that are known to be odd and over
-generated input. Where polygil means to differ, the case is in `EXPECTED_DIFFERENCES` with the reason, and the test of it
-fails when the two begin to agree.
+generated input. Where polygil means to differ, the case is in `EXPECTED_DIFFERENCES` with the reason, and the test of
+it fails when the two begin to agree.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ import re
 from typing import Any
 from urllib.parse import quote
 
+import handlers
 import pytest
 from fastapi_side import FastAPISide, answer, path_names
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-
-import handlers
 from polygil._response import HTTPException
 from polygil._signature import ValidationError, inspect_handler
 
 FASTAPI = FastAPISide()
-NAMES = [name for name, value in vars(handlers).items() if hasattr(value, "__code__") and value.__module__ == "handlers"]
+NAMES = [
+    name for name, value in vars(handlers).items() if hasattr(value, "__code__") and value.__module__ == "handlers"
+]
 PATHS = [name for name in NAMES if name.startswith("path_")]
 QUERIES = [name for name in NAMES if name.startswith("query_")]
 LISTS = [name for name in NAMES if name.startswith("list_")]
@@ -68,8 +69,42 @@ TEXTS = [
     *("1" * 4300, "1" * 4301, "-" + "1" * 4301, "+" + "1" * 4301, "0" * 5000, "1" * 4301 + "x", "1_" * 4300 + "1"),
     *("1.5", "-1.5", ".5", "5.", "1e5", "1E-5", "1e400", "-1e400", "1e-400", "inf", "-Infinity", "+INF", "nan", "-NaN"),
     *("infinit", "in_f", "1e1_0", "1._0", "1_0 ", " 1.5\u2003", "1.5\x00", "1,5", "1 5", "1e", "e1", "0.1e1"),
-    *("true", "TRUE", "tRuE", "True ", "t", "y", "yes", "on", "1", "false", "False", "f", "n", "no", "off", "0", "2", "ja"),
-    *("red", "RED", "it's green", 'a "b"', "one", "0.5", "1.0", "one ", "null", "None", "é", "\U0001f600", "a/b", "%41"),
+    *(
+        "true",
+        "TRUE",
+        "tRuE",
+        "True ",
+        "t",
+        "y",
+        "yes",
+        "on",
+        "1",
+        "false",
+        "False",
+        "f",
+        "n",
+        "no",
+        "off",
+        "0",
+        "2",
+        "ja",
+    ),
+    *(
+        "red",
+        "RED",
+        "it's green",
+        'a "b"',
+        "one",
+        "0.5",
+        "1.0",
+        "one ",
+        "null",
+        "None",
+        "é",
+        "\U0001f600",
+        "a/b",
+        "%41",
+    ),
 ]
 TEXTS_BY_ID = {f"{index}-{text[:12]!r}": text for index, text in enumerate(TEXTS)}
 JSON_VALUES: list[Any] = [
@@ -79,9 +114,41 @@ JSON_VALUES: list[Any] = [
     *({"a": [1, None, "z"]}, {"a": None}, [{"a": 1.5}, {"a": "x"}, 3], {"a": {"b": [1, {"c": None}]}}),
 ]
 MALFORMED = [
-    *(b"{", b"[1,]", b"nope", b"{'a': 1}", b'{"a": 1} x', b" ", b"\n", b"01", b"+1", b'"\x01"', b'"\\x"', b"1.", b"\x00"),
-    *(b"\xff", b'"\xff"', b"\xef\xbb\xbf{}", '{"é": 1'.encode(), "7".encode("utf-16"), "{}".encode("utf-32"), b"[" * 200_000),
-    *(b"1" * 5000, b"-", b"tru", b'{"a": NaN}', b"[Infinity]", b"NaN", b"1e999", b'{"a": 1, "a": 2}', b'"\\ud83d\\ude00"'),
+    *(
+        b"{",
+        b"[1,]",
+        b"nope",
+        b"{'a': 1}",
+        b'{"a": 1} x',
+        b" ",
+        b"\n",
+        b"01",
+        b"+1",
+        b'"\x01"',
+        b'"\\x"',
+        b"1.",
+        b"\x00",
+    ),
+    *(
+        b"\xff",
+        b'"\xff"',
+        b"\xef\xbb\xbf{}",
+        '{"é": 1'.encode(),
+        "7".encode("utf-16"),
+        "{}".encode("utf-32"),
+        b"[" * 200_000,
+    ),
+    *(
+        b"1" * 5000,
+        b"-",
+        b"tru",
+        b'{"a": NaN}',
+        b"[Infinity]",
+        b"NaN",
+        b"1e999",
+        b'{"a": 1, "a": 2}',
+        b'"\\ud83d\\ude00"',
+    ),
 ]
 
 
@@ -149,8 +216,12 @@ def test_the_order_of_errors(path_value: str, query_string: str, body: bytes) ->
 
 
 number_like = st.text(st.sampled_from(list("0123456789__..+-eE \t\xa0infatyINF")), max_size=10)
-word_like = st.sampled_from(TEXTS).map(lambda text: text[:40]).flatmap(
-    lambda text: st.sampled_from([text.upper(), text.title(), f" {text}", f"{text}\n", text + text, text[:-1]])
+word_like = (
+    st.sampled_from(TEXTS)
+    .map(lambda text: text[:40])
+    .flatmap(
+        lambda text: st.sampled_from([text.upper(), text.title(), f" {text}", f"{text}\n", text + text, text[:-1]])
+    )
 )
 texts = number_like | word_like | st.integers().map(str) | st.floats().map(repr) | st.text(max_size=8)
 json_values = st.recursive(
@@ -202,7 +273,9 @@ def test_generated_bodies(value: Any, name: str) -> None:
 
 
 @compare
-@given(st.binary(max_size=12) | st.text(st.sampled_from(list('{}[]",:0123e.-truefalsn\\ ')), max_size=12).map(str.encode))
+@given(
+    st.binary(max_size=12) | st.text(st.sampled_from(list('{}[]",:0123e.-truefalsn\\ ')), max_size=12).map(str.encode)
+)
 def test_generated_bytes(body: bytes) -> None:
     assert_same("body_any", body=body)
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 
 import pytest
-
 from polygil import Headers, Query, Request
 
 

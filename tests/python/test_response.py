@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-import pytest
-
 import polygil
+import pytest
 from polygil import HTTPException, Response
 from polygil._response import PHRASES
 
@@ -22,7 +21,10 @@ def test_defaults() -> None:
 
 def test_headers_may_be_a_mapping_or_pairs() -> None:
     assert Response(headers={"a": "1"}).headers == [("a", "1")]
-    assert Response(headers=[("set-cookie", "a"), ("set-cookie", "b")]).headers == [("set-cookie", "a"), ("set-cookie", "b")]
+    assert Response(headers=[("set-cookie", "a"), ("set-cookie", "b")]).headers == [
+        ("set-cookie", "a"),
+        ("set-cookie", "b"),
+    ]
     assert Response(headers=polygil.Headers([("A", "1")])).headers == [("a", "1")]
     assert Response(headers=iter([("a", "1")])).headers == [("a", "1")]
 

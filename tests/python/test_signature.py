@@ -9,7 +9,6 @@ from types import ModuleType
 from typing import Annotated, Any, NewType
 
 import pytest
-
 from polygil import HTTPException, Request
 from polygil._errors import SignatureError, ValidationError
 from polygil._signature import inspect_handler
@@ -22,7 +21,7 @@ class Color(Enum):
     RED = "red"
 
 
-def plain(user_id: int, q, verbose: bool = False, limit: float | None = None, name: str = "") -> None: ...  # noqa: ANN001
+def plain(user_id: int, q, verbose: bool = False, limit: float | None = None, name: str = "") -> None: ...
 
 
 class TestFast:
@@ -57,9 +56,9 @@ class TestFast:
         def enum(x: Color) -> None: ...
         def several(x: list[int]) -> None: ...
         def json_body(body: dict[str, int]) -> None: ...
-        def any_body(body) -> None: ...  # noqa: ANN001
+        def any_body(body) -> None: ...
         def keyword(*, x: int) -> None: ...
-        def mutable(x: str = []) -> None: ...  # type: ignore[assignment]  # noqa: B006
+        def mutable(x: str = []) -> None: ...  # type: ignore[assignment]
 
         for handler in (enum, several, json_body, any_body, keyword, mutable):
             assert inspect_handler(handler, ()).fast is None, handler.__name__
@@ -74,7 +73,7 @@ class TestSources:
 
     def test_the_request_by_annotation_or_by_name(self) -> None:
         def annotated(incoming: Request) -> None: ...
-        def named(request) -> None: ...  # noqa: ANN001
+        def named(request) -> None: ...
         def anything(request: Any) -> None: ...
 
         request = Request()
@@ -140,7 +139,7 @@ class TestErrors:
         assert list(error) == ["type", "loc", "msg", "input", "ctx"]
 
     def test_a_body_that_is_no_text(self) -> None:
-        def handler(body) -> None: ...  # noqa: ANN001
+        def handler(body) -> None: ...
 
         with pytest.raises(HTTPException) as raised:
             inspect_handler(handler, ()).bind((), "", b"\xff", None)
@@ -210,7 +209,8 @@ class TestCallables:
         [
             "from __future__ import annotations\nfrom polygil import Request\n",
             "from polygil import Request\n",
-            "TYPE_CHECKING = False\nif TYPE_CHECKING:\n    from polygil import Request\nfrom __future__ import annotations\n",
+            "TYPE_CHECKING = False\nif TYPE_CHECKING:\n    from polygil import Request\nfrom __future__ import "
+            "annotations\n",
         ],
     )
     def test_annotations_as_text(self, import_source: Callable[[str], ModuleType], source: str) -> None:
@@ -235,21 +235,34 @@ class TestSignatureErrors:
     @pytest.mark.parametrize(
         ("parameters", "message"),
         [
-            ("x: complex", "parameter `x` (from the query): cannot convert to complex; use str, int, float, bool, an Enum, a list "
-             "of these, or one of these with `| None`"),
+            (
+                "x: complex",
+                "parameter `x` (from the query): cannot convert to complex; use str, int, float, bool, an Enum, a list "
+                "of these, or one of these with `| None`",
+            ),
             ("x: dict", "parameter `x` (from the query): cannot convert to dict; use"),
             ("x: bytes", "parameter `x` (from the query): cannot convert to bytes; use"),
             ("x: int | str", "parameter `x` (from the query): cannot convert to int | str; use"),
             ("x: int | str | None", "parameter `x` (from the query): cannot convert to int | str | None; use"),
             ("x: list[list[int]]", "parameter `x` (from the query): cannot convert to list[int]; use"),
             ("x: list[dict]", "parameter `x` (from the query): cannot convert to dict; use"),
-            ("p: list[int]", "parameter `p` (from the path): cannot convert to list[int]; use str, int, float, bool, an Enum, or one"),
+            (
+                "p: list[int]",
+                "parameter `p` (from the path): cannot convert to list[int]; use str, int, float, bool, an "
+                "Enum, or one",
+            ),
             ("body: set[int]", "parameter `body` (from the body): cannot convert to set[int]; use dict, list, str"),
-            ("x: Annotated[int, 5]", "parameter `x` (from the query): the metadata of typing.Annotated[int, 5] would have no effect"),
+            (
+                "x: Annotated[int, 5]",
+                "parameter `x` (from the query): the metadata of typing.Annotated[int, 5] would have no effect",
+            ),
             ("x: Empty", "parameter `x` (from the query): the enumeration Empty has no members"),
             ("request: int", "parameter `request` receives the Request and cannot be annotated int; rename it"),
             ("x: Nowhere", "parameter `x`: the annotation 'Nowhere' does not evaluate: name 'Nowhere' is not defined"),
-            ("*args", "takes *args or **kwargs, so that there are no names to fill from a request; name the parameters"),
+            (
+                "*args",
+                "takes *args or **kwargs, so that there are no names to fill from a request; name the parameters",
+            ),
             ("x: int, **kwargs", "takes *args or **kwargs"),
         ],
     )

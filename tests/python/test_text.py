@@ -8,10 +8,11 @@ from urllib.parse import unquote as expected_unquote
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from polygil._text import parse_query, unquote
 
-encoded = st.text(st.sampled_from(list("%%%0123456789abcdefABCDEFg+&=;é\U0001f600 \x00")), max_size=24) | st.text(max_size=12)
+encoded = st.text(st.sampled_from(list("%%%0123456789abcdefABCDEFg+&=;é\U0001f600 \x00")), max_size=24) | st.text(
+    max_size=12
+)
 
 
 @pytest.mark.parametrize(
