@@ -1,6 +1,8 @@
 """What the tests of the Python package share.
 
 They run without the native module: they import `polygil` as it is installed or, in a fresh clone, from `python/`.
+Generated input is the same in every run, so that a failure means a change; `pytest --hypothesis-profile=explore` draws
+new input, and much more of it.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[2]
 if importlib.util.find_spec("polygil") is None:
@@ -24,6 +27,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from polygil._loader import prepare_main  # noqa: E402
 
 prepare_main()
+
+settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=600)
+settings.register_profile("explore", deadline=None, max_examples=20_000)
+settings.load_profile("repeatable")
 
 _numbers = itertools.count()
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import handlers
 import pytest
 from fastapi_side import FastAPISide, answer, path_names
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from polygil._response import HTTPException
 from polygil._signature import ValidationError, inspect_handler
@@ -243,36 +243,28 @@ def known(value: Any) -> bool:
     return isinstance(value, dict) and any(known(key) or known(item) for key, item in value.items())
 
 
-compare = settings(deadline=None, derandomize=True, max_examples=400)
-
-
-@compare
 @given(texts.filter(in_path).filter(lambda text: not known(text)), st.sampled_from(PATHS))
 def test_generated_paths(text: str, name: str) -> None:
     assert_same(name, text)
 
 
-@compare
 @given(st.lists(texts.filter(lambda text: not known(text)), max_size=3), st.sampled_from(QUERIES + LISTS))
 @example(["1", "2"], "query_str")
 def test_generated_queries(values: list[str], name: str) -> None:
     assert_same(name, query_string="&".join(f"x={quote(value)}" for value in values))
 
 
-@compare
 @given(st.text(st.sampled_from(list("x=&%+17 aeé2")), max_size=16).filter(lambda text: text.isascii()))
 def test_generated_query_strings(query_string: str) -> None:
     assert_same("query_untyped_default", query_string=query_string)
     assert_same("list_str", query_string=query_string)
 
 
-@settings(compare, max_examples=1500)
 @given(json_values.filter(lambda value: not known(value)), st.sampled_from(BODIES))
 def test_generated_bodies(value: Any, name: str) -> None:
     assert_same(name, body=json.dumps(value).encode())
 
 
-@compare
 @given(
     st.binary(max_size=12) | st.text(st.sampled_from(list('{}[]",:0123e.-truefalsn\\ ')), max_size=12).map(str.encode)
 )

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 from urllib.parse import unquote as expected_unquote
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from polygil._text import parse_query, unquote
 
@@ -35,13 +35,11 @@ def test_unquote(text: str, decoded: str) -> None:
     assert unquote(text) == decoded == expected_unquote(text)
 
 
-@settings(deadline=None, derandomize=True, max_examples=2000)
 @given(encoded)
 def test_unquote_is_urllibs(text: str) -> None:
     assert unquote(text) == expected_unquote(text)
 
 
-@settings(deadline=None, derandomize=True, max_examples=2000)
 @given(encoded)
 def test_parse_query_is_urllibs(text: str) -> None:
     assert parse_query(text) == parse_qsl(text, keep_blank_values=True)
