@@ -61,6 +61,8 @@ class Parameter:
         self.is_list = validator is not None and validator.is_list
         # A handler that appends to its default list must not change what the next request gets.
         self.copies_default = type(default) in (list, dict, set, bytearray)
+        if self.copies_default:
+            import copy  # noqa: F401  (now, when it is loaded, and not in the first request)
 
     def default_value(self) -> Any:
         """Return the default, a copy of it where it is mutable."""
@@ -74,12 +76,15 @@ class Parameter:
 class Plan:
     """How to call one handler: made once per interpreter, used for every request."""
 
-    __slots__ = ("fast", "needs_body", "needs_request", "parameters")
+    __slots__ = ("_parses_body", "fast", "needs_body", "needs_request", "parameters")
 
     def __init__(self, parameters: tuple[Parameter, ...]) -> None:
         self.parameters = parameters
         self.needs_request = any(parameter.source == "request" for parameter in parameters)
         self.needs_body = any(parameter.source == "body" for parameter in parameters)
+        self._parses_body = any(p.source == "body" and p.kind is None for p in parameters)
+        if self._parses_body:
+            import json  # noqa: F401  (now, when it is loaded, and not in the first request)
         #: None, or for each positional parameter (name, source, kind, has_default, default): see `Plan.bind`.
         self.fast: tuple[tuple[str, str, str, bool, Any], ...] | None = None
         if all(p.kind is not None and not p.keyword_only and not p.copies_default for p in parameters):
@@ -99,7 +104,7 @@ class Plan:
         """
         errors: list[dict[str, Any]] = []
         values: dict[str, Any] = {}
-        content = _parse_body(body) if any(p.source == "body" and p.kind is None for p in self.parameters) else MISSING
+        content = _parse_body(body) if self._parses_body else MISSING
         pairs: list[tuple[str, str]] | None = None
         for source in ("path", "query", "body"):
             for parameter in self.parameters:

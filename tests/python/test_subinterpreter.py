@@ -197,3 +197,11 @@ def test_datetime_is_imported_in_main_first() -> None:
         [sys.executable, "-c", textwrap.dedent(source)], capture_output=True, text=True, env={"PYTHONPATH": path}
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_requests_will_need_is_imported_at_load(run: Run, write_module: Write) -> None:
+    """An import inside the first request would make it slow, and its objects would not be frozen."""
+    name = write_module("def f(body: dict, tags: list[str] = []): ...\ndef g(x: int = 5): ...")
+    source = "_worker.resolve({name!r}, {handler!r}, ())\nresult = sorted(sys.modules.keys() & {{'json', 'copy'}})"
+    assert run(source.format(name=name, handler="g")) == []
+    assert run(source.format(name=name, handler="f")) == ["copy", "json"]
