@@ -89,9 +89,7 @@ class Router:
 
     @property
     def routes(self) -> list[Route]:
-        """Every route in the order of registration, with prefixes, those of included routers at the place of
-        `include`.
-        """
+        """Every route in the order of registration, prefixed; those of an included router where `include` stands."""
         routes: list[Route] = []
         for entry in self._entries:
             if isinstance(entry, Route):
@@ -124,8 +122,8 @@ class Router:
         """Register the decorated function for `path` and every one of `methods`.
 
         `path` may hold `{name}` (one segment), `{name:int}` and `{name:path}` (the rest). `timeout` is the handler's
-        time budget in seconds; without it, the server's applies. Raises RegistrationError for what no worker could
-        find.
+        time budget in seconds; without it, the server's applies.
+        Raises RegistrationError for what no worker could find.
         """
         return self._decorator(path, methods, timeout, place(sys._getframe(1)))
 
@@ -285,9 +283,8 @@ def _scope_reason(module: str, qualname: str) -> str | None:
     if "<locals>" in qualname:
         function, _, inner = qualname.rpartition(".<locals>.")
         return (
-            f"{inner}, defined inside {function}(), cannot be found by name from another interpreter; move it "
-            f"to module "
-            "level (a decorator's inner function needs @functools.wraps)"
+            f"{inner}, defined inside {function}(), cannot be found by name from another interpreter; "
+            "move it to module level (a decorator's inner function needs @functools.wraps)"
         )
     if module == "__main__":
         return f"{qualname} is in __main__, which is another module in every other interpreter; {_main_fix()}"
@@ -313,8 +310,7 @@ def _flags_reason(handler: object, qualname: str) -> str | None:
     if flags & (_CO_COROUTINE | _CO_ASYNC_GENERATOR):
         return (
             f"{qualname} is an `async def`; polygil runs plain functions, one at a time in each interpreter: "
-            f"use `def`, "
-            "and asyncio.run(...) inside it for what must await"
+            "use `def`, and asyncio.run(...) inside it for what must await"
         )
     if flags & _CO_GENERATOR:
         return f"{qualname} is a generator function, whose result is not a response; return the whole value"

@@ -110,8 +110,8 @@ def find_name(app: App) -> tuple[str, str]:
     if in_main is not None:
         raise RegistrationError(
             f"the app is {in_main!r} in __main__, which is another module in every other interpreter; "
-            f'pass its name instead, polygil.serve("module:{in_main}"), or start it with `polygil serve '
-            f"module:{in_main}`"
+            f'pass its name instead, polygil.serve("module:{in_main}"), '
+            f"or start it with `polygil serve module:{in_main}`"
         )
     raise RegistrationError(
         "the app is not a global of any module, so that workers could not find it; "
@@ -166,8 +166,7 @@ def _shadowed(route: Route) -> str | None:
         current = getattr(current, "__wrapped__", None)
     return (
         f"{name} is registered ({_place(wanted)}), and the name now means another object ({_place(found)}), "
-        f"which would "
-        "be called instead; rename one, or give a decorator's inner function @functools.wraps"
+        "which would be called instead; rename one, or give a decorator's inner function @functools.wraps"
     )
 
 

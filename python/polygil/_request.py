@@ -166,26 +166,20 @@ class Request:
 
     @property
     def path_params(self) -> dict[str, str]:
-        """The path parameters by name, percent-decoded and otherwise as sent: text, whatever the handler's
-        annotations.
-        """
+        """The path parameters by name, percent-decoded: always text, whatever the handler's annotations."""
         if not isinstance(self._path_params, dict):
             names, values = self._path_params
             self._path_params = dict(zip(names, values, strict=True))
         return self._path_params
 
     def json(self) -> Any:
-        """Parse the body as JSON (UTF-8, -16 or -32); raises `json.JSONDecodeError` or `UnicodeDecodeError`, both
-        ValueErrors.
-        """
+        """Parse the body as JSON in UTF-8, UTF-16 or UTF-32; raises ValueError for what is not."""
         from json import loads
 
         return loads(self.body)
 
     def text(self) -> str:
-        """Return the body as text, in the charset of its `content-type` (UTF-8 without one); bad bytes become
-        U+FFFD.
-        """
+        """Return the body as text in the charset of its `content-type`, else UTF-8; bad bytes become U+FFFD."""
         try:
             return self.body.decode(self._charset(), "replace")
         except (LookupError, ValueError):

@@ -1,5 +1,4 @@
-"""Starting the server from Python: `serve` blocks until it has stopped, `Server` runs it on a thread beside the
-program.
+"""Starting the server from Python: `serve` blocks until it has stopped, `Server` runs it beside the program.
 
 This is the only module that imports `polygil._native`, when it is asked to, and only in the main interpreter.
 """

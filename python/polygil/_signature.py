@@ -2,7 +2,8 @@
 
 Where a parameter comes from, the first rule that applies:
 
-1. its name is in the route's pattern: from the path, always text to convert;
+1. its name is in the route's pattern: from the path, always text to convert (`{id:int}` chooses what matches, the
+   annotation what arrives);
 2. it is annotated `Request`, or named `request`: the `Request`;
 3. it is named `body`: the JSON content (`bytes` as annotation: the content as it is);
 4. otherwise: from the query.
