@@ -1,3 +1,7 @@
 //! polygil: one process, many GILs. An HTTP/1.1 server on smol that runs Python handlers in a pool of CPython
 //! sub-interpreters, one interpreter and one GIL per core (PEP 684), each handler found by module and qualified name.
 #![deny(unsafe_code)]
+
+pub mod error;
+pub mod http;
+pub mod router;

@@ -1,0 +1,130 @@
+//! HTTP/1.1 as a pure state machine: bytes in, requests out; responses in, bytes out.
+//!
+//! No I/O, no clock, no Python. [`Connection`] is fed whatever arrived, in whatever pieces, and gives the same events for the
+//! same bytes however they were cut. It never confuses where one message ends: everything that RFC 9112 leaves to the
+//! recipient's mercy (bare LF, obs-fold, Content-Length beside Transfer-Encoding, repeated fields, ...) is refused, with the rule
+//! that was broken, and a refusal ends the connection. Its readers are the server, the simulator and the fuzzers, which all
+//! drive this very type.
+//!
+//! Requests are taken one at a time: the next head is not looked at before the response to the last request was sent. So an
+//! answer can only ever go to the request it belongs to, and pipelined bytes wait, unparsed, in a buffer that its reader bounds.
+//!
+//! - [`head`]: request line and fields → [`Head`], or the rule that was broken
+//! - [`body`]: Content-Length and chunked framing
+//! - [`connection`]: the states of a connection
+//! - [`encode`]: responses → bytes
+
+mod body;
+mod connection;
+mod encode;
+mod head;
+
+use std::borrow::Cow;
+use std::fmt;
+
+pub use self::connection::{AfterResponse, Connection, Event};
+pub use self::head::Head;
+use crate::error::Failure;
+
+/// What one connection may send, in bytes and counts. Each limit has its answer.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// The request target, as sent: 414.
+    pub target_bytes_max: usize,
+    /// The header section with its line ends: 431.
+    pub headers_bytes_max: usize,
+    /// Field lines: 431.
+    pub headers_count_max: usize,
+    /// The content, after decoding: 413.
+    pub body_bytes_max: u64,
+    /// All chunk extensions of one body: 400.
+    pub chunk_extensions_bytes_max: usize,
+    /// The trailer section of one body: 431.
+    pub trailers_bytes_max: usize,
+    /// Trailer field lines: 431.
+    pub trailers_count_max: usize,
+    /// Requests on one connection, after which it closes; 0 is no limit.
+    pub requests_per_connection_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            target_bytes_max: 8 * 1024,
+            headers_bytes_max: 32 * 1024,
+            headers_count_max: 100,
+            body_bytes_max: 16 * 1024 * 1024,
+            chunk_extensions_bytes_max: 4 * 1024,
+            trailers_bytes_max: 8 * 1024,
+            trailers_count_max: 100,
+            requests_per_connection_max: 0,
+        }
+    }
+}
+
+/// A whole request: what crosses to a worker.
+#[derive(Debug)]
+pub struct Request {
+    /// Request line and header fields.
+    pub head: Head,
+    /// The content, decoded; trailers are dropped.
+    pub body: Vec<u8>,
+}
+
+/// Field names and values of a response, in order.
+pub type Fields = Vec<(Cow<'static, str>, Cow<'static, [u8]>)>;
+
+/// A whole response, without the fields that frame it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    /// 200 to 599.
+    pub status: u16,
+    /// Without Content-Length, Transfer-Encoding and Connection, which [`Connection::send`] makes.
+    pub headers: Fields,
+    /// The content. Empty for 204, 205 and 304.
+    pub body: Vec<u8>,
+    /// Close the connection after it.
+    pub close: bool,
+}
+
+/// What the peer did wrong. The connection is answered and closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProtocolError {
+    /// The kind of answer.
+    pub failure: Failure,
+    /// The rule that was broken, with its source.
+    pub detail: Cow<'static, str>,
+}
+
+impl ProtocolError {
+    pub(crate) fn new(failure: Failure, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { failure, detail: detail.into() }
+    }
+
+    pub(crate) fn bad(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Failure::BadRequest, detail)
+    }
+}
+
+impl fmt::Display for ProtocolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.failure.code(), self.detail)
+    }
+}
+
+impl std::error::Error for ProtocolError {}
+
+/// What our own side did wrong: a response that would break the framing, or mean something else than it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidResponse(pub(crate) Cow<'static, str>);
+
+impl fmt::Display for InvalidResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for InvalidResponse {}
+
+#[cfg(test)]
+mod tests;
