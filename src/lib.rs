@@ -2,6 +2,7 @@
 //! sub-interpreters, one interpreter and one GIL per core (PEP 684), each handler found by module and qualified name.
 #![deny(unsafe_code)]
 
+pub mod dispatch;
 pub mod error;
 pub mod http;
 pub mod router;

@@ -1,0 +1,82 @@
+//! The façade: atomics, locks and blocking, from std or, under `--cfg loom`, from loom. The only `cfg(loom)` in dispatch.
+//!
+//! What is *not* modelled, on purpose:
+//!
+//! - [`Count`] is always std's. Counters take no part in synchronization: nothing is read because of them and nothing is
+//!   published by them, so modelling them would multiply the executions and check nothing.
+//! - `Arc` is always std's: loom's cannot be a method's receiver, and the ownership that it counts is not ours to prove.
+//! - Time. Under loom a wait with a limit gives the lock back, takes it again and says that the limit has passed. As loom tries
+//!   everything that other threads can do between the two, this is a timeout at every possible moment.
+
+use std::time::Duration;
+
+#[cfg(not(loom))]
+mod imp {
+    pub(crate) use std::sync::atomic::{AtomicUsize, fence};
+    pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
+}
+
+#[cfg(loom)]
+mod imp {
+    pub(crate) use loom::sync::atomic::{AtomicUsize, fence};
+    pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
+}
+
+pub(crate) use imp::{AtomicUsize, Mutex, MutexGuard, fence};
+pub(crate) use std::sync::Arc;
+/// A number for people to look at.
+pub(crate) use std::sync::atomic::AtomicU64 as Count;
+pub(crate) use std::sync::atomic::Ordering;
+
+/// Locks. A poisoned lock is as good as any: no critical section here can be left half done by a panic.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Where a worker's thread blocks. The condition it waits for is an atomic outside; the lock only closes the gap between
+/// looking at it and falling asleep.
+pub(crate) struct Gate {
+    lock: Mutex<()>,
+    moved: imp::Condvar,
+}
+
+impl Gate {
+    pub(crate) fn new() -> Gate {
+        Gate { lock: Mutex::new(()), moved: imp::Condvar::new() }
+    }
+
+    /// Blocks as long as `closed` says so.
+    pub(crate) fn wait_while(&self, closed: impl Fn() -> bool) {
+        let mut guard = lock(&self.lock);
+        while closed() {
+            guard = self.moved.wait(guard).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+    }
+
+    /// Blocks as long as `closed` says so, for `limit` at most.
+    #[cfg(not(loom))]
+    pub(crate) fn wait_while_for(&self, limit: Duration, closed: impl Fn() -> bool) {
+        let guard = lock(&self.lock);
+        drop(self.moved.wait_timeout_while(guard, limit, |()| closed()));
+    }
+
+    /// See the module's text: the limit passes now, whenever now is.
+    #[cfg(loom)]
+    pub(crate) fn wait_while_for(&self, _limit: Duration, closed: impl Fn() -> bool) {
+        let guard = lock(&self.lock);
+        if closed() {
+            drop(guard);
+            drop(lock(&self.lock));
+        }
+    }
+
+    /// Has whoever blocks look again. Call it after the condition has changed.
+    pub(crate) fn open(&self) {
+        // Whoever has looked and found it closed is inside `wait` once we have the lock, so that the notification reaches it;
+        // whoever takes the lock after us sees the condition as we left it.
+        if !cfg!(polygil_broken = "notify_without_lock") {
+            drop(lock(&self.lock));
+        }
+        self.moved.notify_all();
+    }
+}

@@ -1,0 +1,6 @@
+//! Tests with one thread, where each step is known, and with many, where the counts must come out even. That there is no
+//! schedule which breaks it is for `tests/loom_dispatch.rs` to say.
+
+mod pool;
+mod reply;
+mod threads;

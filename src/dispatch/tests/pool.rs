@@ -1,0 +1,318 @@
+//! Placement, limits, order, stealing, closing, epochs and counts, one step at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::dispatch::{Counters, Placement, Pool, PoolOptions, Refused, Step, Worker};
+
+fn options(workers: usize, lane_depth: usize, overflow_depth: usize) -> PoolOptions {
+    PoolOptions { workers, lane_depth, overflow_depth, placement: Placement::RoundRobin }
+}
+
+fn pool(workers: usize, lane_depth: usize, overflow_depth: usize) -> Arc<Pool<u32>> {
+    Pool::new(options(workers, lane_depth, overflow_depth))
+}
+
+fn workers<T>(pool: &Arc<Pool<T>>, count: usize) -> Vec<Worker<T>> {
+    (0..count).map(|index| pool.worker(index)).collect()
+}
+
+fn submit_all(pool: &Pool<u32>, tasks: impl IntoIterator<Item = u32>) {
+    tasks.into_iter().for_each(|task| pool.submit(task).unwrap());
+}
+
+/// Runs everything there is and gives it in the order in which it ran.
+fn run_all(worker: &mut Worker<u32>) -> Vec<u32> {
+    let step = || match worker.step() {
+        Step::Run(task) => Some(task),
+        Step::Park | Step::Exit => None,
+    };
+    std::iter::from_fn(step).collect()
+}
+
+#[test]
+fn round_robin_gives_each_lane_its_turn() {
+    let pool = pool(3, 4, 0);
+    submit_all(&pool, 0..7);
+    assert_eq!(pool.lane_depths(), [3, 2, 2]);
+    assert_eq!(pool.depth(), 7);
+}
+
+#[test]
+fn least_loaded_takes_the_shortest_lane_and_counts_the_running_task() {
+    let pool = Pool::new(PoolOptions { placement: Placement::LeastLoaded, ..options(2, 4, 0) });
+    let mut workers = workers(&pool, 2);
+    pool.submit(0).unwrap();
+    assert_eq!(workers[0].step(), Step::Run(0));
+    assert_eq!(pool.busy(), [true, false]);
+    // Ticket 1 and 2: lane 1 has nothing, then one task as lane 0 has one that runs; it is lane 0's turn.
+    pool.submit(1).unwrap();
+    assert_eq!(pool.lane_depths(), [0, 1]);
+    pool.submit(2).unwrap();
+    assert_eq!(pool.lane_depths(), [1, 1]);
+    pool.submit(3).unwrap();
+    assert_eq!(pool.lane_depths(), [1, 2]);
+}
+
+#[test]
+fn idle_first_takes_an_idle_worker_and_else_each_in_turn() {
+    let pool = Pool::new(PoolOptions { placement: Placement::IdleFirst, ..options(3, 4, 0) });
+    let mut workers = workers(&pool, 3);
+    pool.submit(0).unwrap();
+    assert_eq!(workers[0].step(), Step::Run(0));
+    submit_all(&pool, 1..3);
+    assert_eq!(pool.lane_depths(), [0, 1, 1]);
+    // Nobody is idle any more: tickets 3, 4 and 5 go in turn.
+    submit_all(&pool, 3..6);
+    assert_eq!(pool.lane_depths(), [1, 2, 2]);
+}
+
+#[test]
+fn a_full_lane_flows_over_and_a_task_is_refused_only_when_all_is_full() {
+    let pool = pool(2, 1, 2);
+    // Lane 0, lane 1, overflow, overflow; nothing is left.
+    for (task, depths, has_room) in [(0, [1, 0], true), (1, [1, 1], true), (2, [1, 1], true), (3, [1, 1], false)] {
+        pool.submit(task).unwrap();
+        assert_eq!(pool.lane_depths(), depths);
+        assert_eq!(pool.has_room(), has_room);
+    }
+    assert_eq!(pool.submit(4), Err(Refused::Full(4)));
+    assert_eq!(pool.depth(), 4);
+    let mut worker = pool.worker(0);
+    assert_eq!(worker.step(), Step::Run(0));
+    assert!(pool.has_room());
+    // Lane 0 has room, and the overflow queue has not: those in it came before, but there is no place behind them.
+    pool.submit(5).unwrap();
+    assert_eq!(pool.lane_depths(), [1, 1]);
+    assert_eq!(pool.submit(6), Err(Refused::Full(6)));
+}
+
+#[test]
+fn a_full_lane_without_overflow_queue_flows_into_the_others() {
+    let pool = pool(2, 2, 0);
+    let mut worker = pool.worker(1);
+    submit_all(&pool, 0..4);
+    assert_eq!(worker.step(), Step::Run(1));
+    assert_eq!(pool.lane_depths(), [2, 1]);
+    pool.submit(4).unwrap();
+    assert_eq!(pool.lane_depths(), [2, 2]);
+    assert_eq!(pool.submit(5), Err(Refused::Full(5)));
+}
+
+#[test]
+fn newcomers_queue_up_behind_the_overflow_queue() {
+    let pool = pool(1, 1, 4);
+    let mut worker = pool.worker(0);
+    submit_all(&pool, 0..2);
+    assert_eq!(worker.step(), Step::Run(0));
+    assert_eq!(pool.lane_depths(), [0]);
+    submit_all(&pool, 2..4);
+    assert_eq!(pool.lane_depths(), [0]);
+    assert_eq!(run_all(&mut worker), [1, 2, 3]);
+}
+
+#[test]
+fn a_lane_is_first_in_first_out_across_its_wraparound() {
+    let pool = pool(1, 3, 0);
+    let mut worker = pool.worker(0);
+    let mut next = 0;
+    for round in 0..10 {
+        let count = round % 3 + 1;
+        submit_all(&pool, next..next + count);
+        assert_eq!(run_all(&mut worker), (next..next + count).collect::<Vec<_>>());
+        next += count;
+    }
+}
+
+#[test]
+fn an_idle_worker_steals() {
+    let pool = pool(3, 4, 0);
+    let mut workers = workers(&pool, 3);
+    submit_all(&pool, 0..6);
+    assert_eq!(run_all(&mut workers[1]), [1, 4, 2, 5, 0, 3]);
+    assert_eq!(workers[0].step(), Step::Park);
+    assert_eq!(pool.counters().completed, 6);
+}
+
+#[test]
+fn no_queue_starves_while_a_lane_is_never_empty() {
+    let pool = pool(2, 64, 8);
+    let mut worker = pool.worker(0);
+    // Lane 0 and lane 1 get the even and the odd numbers.
+    submit_all(&pool, 0..128);
+    submit_all(&pool, 1000..1002);
+    let ran: Vec<_> = (0..17).map(|_| worker.step()).collect();
+    let expected = [0, 1000, 2, 1001, 4, 6, 8, 1, 10, 12, 14, 16, 18, 20, 22, 3, 24].map(Step::Run);
+    assert_eq!(ran, expected);
+}
+
+#[test]
+fn depths_of_zero_and_no_workers_are_taken_for_one() {
+    let pool = pool(0, 0, 0);
+    assert_eq!(pool.lane_depths(), [0]);
+    assert_eq!(pool.submit(1), Ok(()));
+    assert_eq!(pool.submit(2), Err(Refused::Full(2)));
+    assert_eq!(pool.worker(7).index(), 0);
+}
+
+#[test]
+fn a_closed_pool_takes_nothing_and_gives_out_what_it_has() {
+    let pool = pool(2, 1, 1);
+    let mut workers = workers(&pool, 2);
+    submit_all(&pool, 0..3);
+    assert!(!pool.is_closed());
+    pool.close();
+    pool.close();
+    assert!(pool.is_closed());
+    assert!(!pool.has_room());
+    assert_eq!(pool.submit(3), Err(Refused::Closed(3)));
+    assert_eq!(workers[0].step(), Step::Run(0));
+    assert_eq!(workers[1].step(), Step::Run(1));
+    assert_eq!(workers[1].step(), Step::Run(2));
+    // Nobody waits for the task of another: it is in that one's hands.
+    assert_eq!(workers[0].step(), Step::Exit);
+    assert_eq!(workers[1].step(), Step::Exit);
+    assert_eq!(workers[1].step(), Step::Exit);
+    // Parking after the end is no trap.
+    workers[0].park();
+    assert!(workers[0].park_timeout(Duration::from_secs(3600)));
+    let expected = Counters { submitted: 4, completed: 3, refused: 1, ..Counters::default() };
+    assert_eq!(pool.counters(), expected);
+}
+
+#[test]
+fn parking_with_something_to_do_does_not_block() {
+    let pool = pool(2, 1, 1);
+    let mut worker = pool.worker(0);
+    assert_eq!(worker.step(), Step::Park);
+    submit_all(&pool, 0..2);
+    worker.park();
+    assert!(worker.park_timeout(Duration::from_secs(3600)));
+    assert_eq!(worker.step(), Step::Run(0));
+    // A worker that parks although it was just given a task is told to look first.
+    worker.park();
+    assert_eq!(worker.step(), Step::Run(1));
+    assert_eq!(worker.step(), Step::Park);
+    assert!(!worker.park_timeout(Duration::ZERO));
+}
+
+#[test]
+fn a_replaced_worker_exits_and_its_lane_goes_on() {
+    let pool = pool(1, 4, 0);
+    let mut old = pool.worker(0);
+    submit_all(&pool, 0..3);
+    assert_eq!(old.step(), Step::Run(0));
+    assert_eq!(pool.counters().running, 1);
+    let mut new = pool.worker(0);
+    assert_eq!(pool.counters(), Counters { submitted: 3, abandoned: 1, waiting: 2, ..Counters::default() });
+    assert_eq!(new.step(), Step::Run(1));
+    assert_eq!(old.step(), Step::Exit);
+    old.park();
+    drop(old);
+    assert_eq!(pool.busy(), [true]);
+    assert_eq!(run_all(&mut new), [2]);
+    assert_eq!(pool.counters(), Counters { submitted: 3, completed: 2, abandoned: 1, ..Counters::default() });
+}
+
+#[test]
+fn a_worker_that_dies_leaves_its_lane_to_the_others() {
+    let pool = pool(2, 4, 0);
+    let mut workers = workers(&pool, 2);
+    submit_all(&pool, 0..4);
+    assert_eq!(workers[0].step(), Step::Run(0));
+    drop(workers.remove(0));
+    assert_eq!(pool.counters(), Counters { submitted: 4, abandoned: 1, waiting: 3, ..Counters::default() });
+    assert_eq!(run_all(&mut workers[0]), [1, 3, 2]);
+}
+
+#[test]
+fn fail_all_waiting_takes_out_everything() {
+    let pool = pool(2, 1, 1);
+    let mut worker = pool.worker(0);
+    submit_all(&pool, 0..3);
+    assert_eq!(worker.step(), Step::Run(0));
+    assert_eq!(pool.fail_all_waiting(), [1, 2]);
+    assert_eq!(pool.fail_all_waiting(), []);
+    assert_eq!(worker.step(), Step::Park);
+    assert_eq!(pool.counters(), Counters { submitted: 3, completed: 1, abandoned: 2, ..Counters::default() });
+    assert!(pool.counters().balance());
+}
+
+#[test]
+fn a_task_that_was_not_started_is_counted_as_expired() {
+    let pool = pool(1, 4, 0);
+    let mut worker = pool.worker(0);
+    worker.expired();
+    submit_all(&pool, 0..2);
+    assert_eq!(worker.step(), Step::Run(0));
+    worker.expired();
+    assert_eq!(worker.step(), Step::Run(1));
+    assert_eq!(worker.step(), Step::Park);
+    worker.expired();
+    assert_eq!(worker.step(), Step::Park);
+    assert_eq!(pool.counters(), Counters { submitted: 2, completed: 1, expired: 1, ..Counters::default() });
+}
+
+/// Odd numbers are waited for by nobody.
+fn pool_with_stale(workers: usize, lane_depth: usize, overflow_depth: usize) -> Arc<Pool<u32>> {
+    Pool::with_stale(options(workers, lane_depth, overflow_depth), |task| task % 2 == 1)
+}
+
+#[test]
+fn a_stale_task_is_not_given_to_a_worker() {
+    let pool = pool_with_stale(1, 4, 0);
+    let mut worker = pool.worker(0);
+    submit_all(&pool, [1, 2, 3, 5]);
+    assert_eq!(worker.step(), Step::Run(2));
+    assert_eq!(worker.step(), Step::Park);
+    assert_eq!(pool.counters(), Counters { submitted: 4, completed: 1, expired: 3, ..Counters::default() });
+}
+
+#[test]
+fn a_full_pool_gives_the_places_of_stale_tasks_to_others() {
+    let pool = pool_with_stale(1, 3, 2);
+    submit_all(&pool, [2, 1, 4, 6, 3]);
+    // Nobody has said that a caller left, so nobody looks.
+    assert!(!pool.has_room());
+    assert_eq!(pool.submit(8), Err(Refused::Full(8)));
+    pool.caller_left();
+    assert!(pool.has_room());
+    assert_eq!(pool.submit(8), Ok(()));
+    assert!(!pool.has_room());
+    assert_eq!(pool.submit(10), Err(Refused::Full(10)));
+    pool.caller_left();
+    assert_eq!(pool.submit(10), Ok(()));
+    let mut worker = pool.worker(0);
+    let mut ran = run_all(&mut worker);
+    ran.sort_unstable();
+    assert_eq!(ran, [2, 4, 6, 8, 10]);
+    let expected = Counters { submitted: 9, completed: 5, refused: 2, expired: 2, ..Counters::default() };
+    assert_eq!(pool.counters(), expected);
+}
+
+#[test]
+fn a_search_that_finds_nothing_leaves_the_order_as_it_was_and_is_not_repeated() {
+    let pool = pool_with_stale(1, 3, 2);
+    submit_all(&pool, [2, 4, 6, 8, 10]);
+    for _ in 0..3 {
+        pool.caller_left();
+    }
+    assert!(pool.has_room());
+    assert_eq!(pool.submit(12), Err(Refused::Full(12)));
+    assert!(!pool.has_room());
+    assert_eq!(pool.lane_depths(), [3]);
+    let mut worker = pool.worker(0);
+    // Every other take begins with the overflow queue.
+    assert_eq!(run_all(&mut worker), [2, 8, 4, 10, 6]);
+}
+
+#[test]
+fn a_closed_pool_is_not_searched() {
+    let pool = pool_with_stale(1, 1, 0);
+    submit_all(&pool, [1]);
+    pool.caller_left();
+    pool.close();
+    assert!(!pool.has_room());
+    assert_eq!(pool.submit(2), Err(Refused::Closed(2)));
+    assert_eq!(pool.depth(), 1);
+}
