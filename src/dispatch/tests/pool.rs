@@ -232,7 +232,7 @@ fn fail_all_waiting_takes_out_everything() {
     submit_all(&pool, 0..3);
     assert_eq!(worker.step(), Step::Run(0));
     assert_eq!(pool.fail_all_waiting(), [1, 2]);
-    assert_eq!(pool.fail_all_waiting(), []);
+    assert_eq!(pool.fail_all_waiting(), Vec::<u32>::new());
     assert_eq!(worker.step(), Step::Park);
     assert_eq!(pool.counters(), Counters { submitted: 3, completed: 1, abandoned: 2, ..Counters::default() });
     assert!(pool.counters().balance());
