@@ -2,7 +2,17 @@
 //! sub-interpreters, one interpreter and one GIL per core (PEP 684), each handler found by module and qualified name.
 #![deny(unsafe_code)]
 
+#[cfg(not(loom))]
+pub mod cli;
+#[cfg(not(loom))]
+pub mod config;
 pub mod dispatch;
 pub mod error;
 pub mod http;
+#[cfg(not(loom))]
+pub mod logging;
+#[cfg(not(loom))]
+pub mod manifest;
+#[cfg(not(loom))]
+pub mod report;
 pub mod router;

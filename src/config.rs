@@ -1,0 +1,167 @@
+//! Every option, limit and timeout, in one table: it makes the [`Config`], the command line's flags, the `POLYGIL_…` variables,
+//! the keys of `[tool.polygil]` in pyproject.toml, the help, and docs/OPTIONS.md.
+//!
+//! A value is text until [`set`](Config) reads it, wherever it came from, so a mistake is told in the same words everywhere,
+//! with its source. [`sources`] collects the values: a flag counts before a variable, that before pyproject.toml, that before
+//! the default.
+
+mod kinds;
+pub mod sources;
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use self::kinds::{LogFormat, LogLevel};
+use crate::dispatch::Placement;
+use crate::http::Limits;
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct OptionSpec {
+    /// The field's name, `queue_depth`; the flag is `--queue-depth`, the variable `POLYGIL_QUEUE_DEPTH`.
+    pub field: &'static str,
+    /// The default, as text; empty for none.
+    pub default: &'static str,
+    /// What stands for the value in the help; None for a switch, which has `--no-…` too.
+    pub value: Option<&'static str>,
+    /// Which part of the help it belongs to.
+    pub group: &'static str,
+    /// One sentence.
+    pub help: &'static str,
+}
+
+impl OptionSpec {
+    /// `queue-depth`: the flag without its dashes, and the key in pyproject.toml.
+    pub fn key(&self) -> String {
+        self.field.replace('_', "-")
+    }
+
+    /// `POLYGIL_QUEUE_DEPTH`.
+    pub fn variable(&self) -> String {
+        format!("POLYGIL_{}", self.field.to_uppercase())
+    }
+}
+
+macro_rules! options {
+    ($($group:literal { $($field:ident: $type:ty = $default:literal, $parse:path, $value:expr, $help:literal;)* })*) => {
+        /// The options of a server. Durations and sizes are positive unless their help says what zero means.
+        #[derive(Debug, Clone)]
+        pub struct Config {
+            $($(#[doc = $help] pub $field: $type,)*)*
+        }
+
+        /// The table.
+        pub static OPTIONS: &[OptionSpec] = &[$($(OptionSpec {
+            field: stringify!($field), default: $default, value: $value, group: $group, help: $help,
+        },)*)*];
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self { $($($field: $parse($default).expect("a default is valid"),)*)* }
+            }
+        }
+
+        impl Config {
+            /// Sets one option from text. The error says what the value should be.
+            fn set(&mut self, field: &str, text: &str) -> Result<(), String> {
+                match field {
+                    $($(stringify!($field) => self.$field = $parse(text)?,)*)*
+                    _ => return Err("is no option".into()),
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+options! {
+    "Where it listens" {
+        host: String = "127.0.0.1", kinds::text, Some("HOST"), "Address or name to listen on; 0.0.0.0 is every IPv4 address.";
+        port: u16 = "8000", kinds::port, Some("PORT"), "TCP port; 0 picks a free one, which the ready line names.";
+        uds: Option<PathBuf> = "", kinds::path, Some("PATH"), "Listen on this Unix socket instead of host and port.";
+        ready_fd: Option<i32> = "", kinds::descriptor, Some("FD"), "Write the port and a newline to this open descriptor when ready, then close it.";
+        port_file: Option<PathBuf> = "", kinds::path, Some("PATH"), "Write the port to this file when ready; it appears whole or not at all.";
+        backlog: u32 = "1024", kinds::positive, Some("N"), "Connections that the kernel holds until they are accepted.";
+        max_connections: usize = "10000", kinds::positive, Some("N"), "Open connections; further ones wait in the backlog.";
+    }
+    "What it runs" {
+        app_dir: PathBuf = ".", kinds::directory, Some("DIR"), "Directory to import the app from; it comes first on sys.path.";
+        workers: usize = "auto", kinds::workers, Some("N"), "Workers, each a thread with an interpreter and a GIL of its own; auto is the cores that this process may use (affinity and cgroup quota).";
+        pin: bool = "true", kinds::switch, None, "Pin each worker to one core.";
+        io_threads: usize = "1", kinds::positive, Some("N"), "Threads for sockets and HTTP.";
+        lazy: bool = "false", kinds::switch, None, "Look handlers up at their first request, and serve missing ones with their 5xx, instead of failing the start.";
+        debug: bool = "false", kinds::switch, None, "Put message and traceback into 5xx answers.";
+    }
+    "Queues and budgets" {
+        queue_depth: usize = "64", kinds::positive, Some("N"), "Requests that may wait for one worker.";
+        overflow_depth: usize = "512", kinds::positive, Some("N"), "Requests that may wait for whichever worker is free first; beyond it a request is refused with 503.";
+        placement: Placement = "round-robin", kinds::placement, Some("POLICY"), "Which worker gets a request: round-robin, least-loaded or idle-first.";
+        handler_timeout: Duration = "30s", kinds::duration, Some("TIME"), "How long a handler may run, unless its route says otherwise; then it is interrupted and the client gets 504.";
+        interrupt_grace: Duration = "500ms", kinds::duration_or_zero, Some("TIME"), "How long an interrupted handler may take to end before its worker is replaced.";
+        max_replacements: usize = "8", kinds::count, Some("N"), "Lost workers that are replaced in the server's life; at the next one it stops and exits non-zero.";
+        queue_timeout: Duration = "30s", kinds::duration, Some("TIME"), "How long a request may wait for a worker before it is refused with 503.";
+        drain_timeout: Duration = "30s", kinds::duration_or_zero, Some("TIME"), "After SIGTERM or SIGINT, how long requests in flight may take.";
+    }
+    "Limits of a connection" {
+        head_timeout: Duration = "10s", kinds::duration, Some("TIME"), "From the first byte of a request's head to its last: 408 after it.";
+        body_timeout: Duration = "30s", kinds::duration, Some("TIME"), "Pause between two pieces of content: 408 after it.";
+        min_body_rate: u64 = "240", kinds::size, Some("BYTES"), "Bytes per second that content keeps up on average beyond the timeout; 0 is no minimum.";
+        idle_timeout: Duration = "75s", kinds::duration, Some("TIME"), "Pause between two requests before the connection is closed.";
+        write_timeout: Duration = "30s", kinds::duration, Some("TIME"), "How long a client may take nothing of its answer before the connection is closed.";
+        max_target_bytes: usize = "8KiB", kinds::positive_size, Some("BYTES"), "Request target: 414 beyond it.";
+        max_header_bytes: usize = "32KiB", kinds::positive_size, Some("BYTES"), "Header section: 431 beyond it.";
+        max_headers: usize = "100", kinds::positive, Some("N"), "Header fields: 431 beyond it.";
+        max_body_bytes: u64 = "16MiB", kinds::size, Some("BYTES"), "Content: 413 beyond it.";
+        max_chunk_extension_bytes: usize = "4KiB", kinds::small_size, Some("BYTES"), "All chunk extensions of a request: 400 beyond it.";
+        max_trailer_bytes: usize = "8KiB", kinds::small_size, Some("BYTES"), "Trailer section: 431 beyond it.";
+        max_requests_per_connection: u64 = "0", kinds::number, Some("N"), "Requests after which a connection is closed; 0 is no limit.";
+    }
+    "What it says" {
+        access_log: bool = "false", kinds::switch, None, "Log each answer.";
+        log_format: LogFormat = "text", kinds::log_format, Some("FORMAT"), "text or json, one event a line, on standard error.";
+        log_level: LogLevel = "info", kinds::log_level, Some("LEVEL"), "off, error, warn, info, debug or trace.";
+        server_header: bool = "false", kinds::switch, None, "Send a Server field.";
+    }
+}
+
+impl Config {
+    /// The limits of the protocol.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            target_bytes_max: self.max_target_bytes,
+            headers_bytes_max: self.max_header_bytes,
+            headers_count_max: self.max_headers,
+            body_bytes_max: self.max_body_bytes,
+            chunk_extensions_bytes_max: self.max_chunk_extension_bytes,
+            trailers_bytes_max: self.max_trailer_bytes,
+            trailers_count_max: self.max_headers,
+            requests_per_connection_max: self.max_requests_per_connection,
+        }
+    }
+}
+
+/// docs/OPTIONS.md.
+pub fn reference_markdown() -> String {
+    let mut text = String::from(
+        "# Options\n\nEach is a flag of `polygil serve`, a variable, a key of `[tool.polygil]` in pyproject.toml, and a keyword of\n\
+         `polygil.serve` and `polygil.Server` (with underscores). A flag counts before a variable, that before pyproject.toml. Times\n\
+         are written `250ms`, `1s`, `2m`; sizes `8192`, `8KiB`, `16MiB`. Made from the table in `src/config.rs`.\n",
+    );
+    let mut group = "";
+    for option in OPTIONS {
+        if option.group != group {
+            group = option.group;
+            write!(text, "\n## {group}\n\n| flag | variable | default | |\n|---|---|---|---|\n")
+                .expect("a String takes it");
+        }
+        let (key, variable, help) = (option.key(), option.variable(), option.help);
+        let flag = option.value.map_or(format!("`--{key}`, `--no-{key}`"), |value| format!("`--{key} {value}`"));
+        let default = if option.default.is_empty() { String::new() } else { format!("`{}`", option.default) };
+        writeln!(text, "| {flag} | `{variable}` | {default} | {help} |").expect("a String takes it");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

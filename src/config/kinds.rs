@@ -1,0 +1,149 @@
+//! Text → value, one function for each kind of option. An error says what the text should have been.
+
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::dispatch::Placement;
+
+/// The form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: an object a line.
+    Json,
+}
+
+/// What is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogLevel(LevelFilter);
+
+impl From<LogLevel> for LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        level.0
+    }
+}
+
+pub(super) fn text(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("must not be empty".into()) } else { Ok(text.to_owned()) }
+}
+
+pub(super) fn port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| "must be a port from 0 to 65535".into())
+}
+
+/// Empty is none: how a variable takes back what pyproject.toml says.
+pub(super) fn path(text: &str) -> Result<Option<PathBuf>, String> {
+    Ok((!text.is_empty()).then(|| text.into()))
+}
+
+pub(super) fn directory(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("must be a directory".into()) } else { Ok(text.into()) }
+}
+
+pub(super) fn descriptor(text: &str) -> Result<Option<i32>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match text.parse() {
+        Ok(fd) if fd >= 0 => Ok(Some(fd)),
+        _ => Err("must be the number of an open file descriptor".into()),
+    }
+}
+
+pub(super) fn number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "must be a whole number, 0 or more".into())
+}
+
+pub(super) fn count(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "must be a whole number, 0 or more".into())
+}
+
+/// At least 1, and no more than the type holds.
+pub(super) fn positive<N: TryFrom<u64>>(text: &str) -> Result<N, String> {
+    let value = text.parse::<NonZeroU64>().ok().and_then(|value| N::try_from(value.get()).ok());
+    value.ok_or_else(|| "must be a whole number, 1 or more".into())
+}
+
+pub(super) fn workers(text: &str) -> Result<usize, String> {
+    match text {
+        // The affinity mask and the cgroup's quota, not the machine's cores.
+        "auto" | "0" => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
+        _ => positive(text).map_err(|_| "must be auto, or a whole number, 1 or more".into()),
+    }
+}
+
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    duration_or_zero(text)
+        .ok()
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "must be a time above zero with its unit, such as 250ms, 1s or 2m".into())
+}
+
+pub(super) fn duration_or_zero(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    humantime::parse_duration(text).map_err(|_| "must be a time with its unit, such as 250ms, 1s or 2m".into())
+}
+
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => Some(1),
+        "k" | "kib" => Some(1 << 10),
+        "m" | "mib" => Some(1 << 20),
+        "g" | "gib" => Some(1 << 30),
+        "kb" => Some(1_000),
+        "mb" => Some(1_000_000),
+        "gb" => Some(1_000_000_000),
+        _ => None,
+    };
+    let bytes = factor.and_then(|factor| number.parse::<u64>().ok()?.checked_mul(factor));
+    bytes.ok_or_else(|| "must be a size in bytes, such as 8192, 8KiB or 16MiB".into())
+}
+
+/// A size that memory is set aside for; the protocol counts with 32 bits inside a head.
+pub(super) fn small_size(text: &str) -> Result<usize, String> {
+    let bytes = size(text)?;
+    usize::try_from(bytes).ok().filter(|bytes| *bytes <= 1 << 30).ok_or_else(|| "must be a size of at most 1GiB".into())
+}
+
+pub(super) fn positive_size(text: &str) -> Result<usize, String> {
+    small_size(text).and_then(|bytes| if bytes == 0 { Err("must be a size above zero".into()) } else { Ok(bytes) })
+}
+
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err("must be true or false".into()),
+    }
+}
+
+pub(super) fn placement(text: &str) -> Result<Placement, String> {
+    match text {
+        "round-robin" => Ok(Placement::RoundRobin),
+        "least-loaded" => Ok(Placement::LeastLoaded),
+        "idle-first" => Ok(Placement::IdleFirst),
+        _ => Err("must be round-robin, least-loaded or idle-first".into()),
+    }
+}
+
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("must be text or json".into()),
+    }
+}
+
+pub(super) fn log_level(text: &str) -> Result<LogLevel, String> {
+    let known = ["off", "error", "warn", "info", "debug", "trace"].contains(&text);
+    let level = known.then(|| text.parse().ok()).flatten();
+    level.map(LogLevel).ok_or_else(|| "must be off, error, warn, info, debug or trace".into())
+}

@@ -1,0 +1,137 @@
+//! What `polygil check` says: a verdict per route, for a person and for a pipeline.
+//!
+//! Pure text: the verdicts are found in `python`, in a real sub-interpreter, or come with the route (a name that no other
+//! interpreter can reach). A start that fails because handlers are missing prints the same report.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::router::RouteSpec;
+
+/// One route and what became of its handler's name.
+#[derive(Debug, Clone, Serialize)]
+pub struct Verdict {
+    /// The route's method.
+    pub method: String,
+    /// The route's path pattern.
+    pub path: String,
+    /// Where the handler is looked for.
+    pub module: String,
+    /// Its qualified name in there.
+    pub function: String,
+    /// Where the route was registered: `file:line`.
+    pub origin: String,
+    /// `ok`, `module_not_found`, `import_failed`, `function_not_found`, `not_callable` or `unreachable`.
+    pub verdict: String,
+    /// What is wrong, in one line; empty when nothing is.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// The extension's library, the import chain, the ways out, the traceback: whatever applies.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub details: Value,
+}
+
+/// All verdicts of a target.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// What was checked, as given.
+    pub target: String,
+    /// Whether every route has its handler.
+    pub ok: bool,
+    /// In the order of registration.
+    pub routes: Vec<Verdict>,
+}
+
+impl Verdict {
+    /// The verdict `ok`, to be changed where it is not.
+    pub fn ok(route: &RouteSpec) -> Self {
+        Self {
+            method: route.method.clone(),
+            path: route.pattern.clone(),
+            module: route.module.clone(),
+            function: route.qualname.clone(),
+            origin: route.origin.clone(),
+            verdict: "ok".into(),
+            message: String::new(),
+            details: Value::Null,
+        }
+    }
+
+    /// A failing verdict with its message and details.
+    pub fn failing(route: &RouteSpec, verdict: &str, message: &str, details: Value) -> Self {
+        Self { verdict: verdict.into(), message: message.into(), details, ..Self::ok(route) }
+    }
+
+    fn is_ok(&self) -> bool {
+        self.verdict == "ok"
+    }
+}
+
+impl Report {
+    /// The report of these verdicts.
+    pub fn new(target: &str, routes: Vec<Verdict>) -> Self {
+        Self { target: target.into(), ok: routes.iter().all(Verdict::is_ok), routes }
+    }
+
+    /// One line of JSON.
+    pub fn json(&self) -> String {
+        serde_json::to_string(self).expect("strings and JSON values always serialize")
+    }
+
+    /// A table, with what a person needs to mend it under each failing line.
+    pub fn text(&self) -> String {
+        let width = |of: fn(&Verdict) -> usize| self.routes.iter().map(of).max().unwrap_or(0);
+        let verdict_width = width(|route| route.verdict.len());
+        let method_width = width(|route| route.method.len());
+        let path_width = width(|route| route.path.chars().count());
+        let mut text = String::new();
+        for route in &self.routes {
+            let Verdict { verdict, method, path, module, function, origin, .. } = route;
+            let line = format!(
+                "{verdict:verdict_width$}  {method:method_width$}  {path:path_width$}  {module}:{function}  ({origin})\n"
+            );
+            text.push_str(&line);
+            if !route.is_ok() {
+                explain(route, &mut text);
+            }
+        }
+        let failing = self.routes.iter().filter(|route| !route.is_ok()).count();
+        let count = self.routes.len();
+        let plural = if count == 1 { "" } else { "s" };
+        writeln!(text, "{count} route{plural} in {}: {} ok, {failing} failing", self.target, count - failing)
+            .expect("writing to a String does not fail");
+        text
+    }
+}
+
+fn explain(route: &Verdict, text: &mut String) {
+    let mut line = |indent: usize, words: &str| {
+        text.push_str(&" ".repeat(indent));
+        text.push_str(words);
+        text.push('\n');
+    };
+    for words in route.message.lines() {
+        line(4, words);
+    }
+    let details = &route.details;
+    if let Some(library) = details["library"].as_str() {
+        line(4, &format!("library: {library}"));
+    }
+    let chain = details["import_chain"].as_array().map_or(&[][..], Vec::as_slice);
+    if !chain.is_empty() {
+        line(4, "imported by:");
+    }
+    for step in chain {
+        let place = format!("{}:{}", step["file"].as_str().unwrap_or("?"), step["line"]);
+        line(6, &format!("{place}  {}", step["code"].as_str().unwrap_or("")));
+    }
+    let advice = details["advice"].as_array().map_or(&[][..], Vec::as_slice);
+    if !advice.is_empty() {
+        line(4, "ways out:");
+    }
+    for way in advice {
+        line(6, &format!("- {}", way.as_str().unwrap_or("")));
+    }
+}
