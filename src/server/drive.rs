@@ -1,0 +1,432 @@
+//! One connection, from its first byte to its last: socket ↔ `http` ↔ router ↔ `dispatch`.
+//!
+//! The driver asks the protocol's state machine for the next event and does what it calls for. One request is on its way at a
+//! time; what a client pipelines behind it waits, first in the state machine, then in the kernel. So answers are in order by
+//! construction, and the rules that are left to keep are these:
+//!
+//! - Each request that is received is answered exactly once, or the connection closes for a reason that is counted.
+//! - A finished answer is never held back while a later request is waited for. Answers that are ready together leave together.
+//! - What can be refused is refused before its body is read: no route, a full queue, a body over the limit. `100 (Continue)` is
+//!   sent only when the body is going to be read.
+//! - Waiting for a reply blocks nothing. A peer that breaks the connection gives its place in the queue back.
+//! - After an error the client can still read the answer: half-close, bounded lingering, then close.
+//!
+//! The driver never looks into a body, never touches Python, and never decides what a request means.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_lite::{AsyncRead, AsyncWrite, future};
+
+use super::access::Exchange;
+use super::drain::{Admission, DRAIN_IDLE_GRACE, Phase, Server};
+use super::env::{Clock, Peer};
+use super::stats::Closed;
+use super::wire::{Read, Replied, Wire};
+use crate::dispatch::Refused;
+use crate::dispatch::reply;
+use crate::error::Failure;
+use crate::http::{AfterResponse, Connection, Event, Head, ProtocolError, Request, Response};
+use crate::router::{Found, RouteId};
+use crate::task::Task;
+
+/// A body up to this many bytes is read and thrown away when its request needs no handler, so that the connection lives on.
+const DISCARDED_BODY_MAX: u64 = 64 * 1024;
+
+/// Finished answers wait for those after them up to this many bytes.
+const OUTPUT_BATCH_MAX: usize = 64 * 1024;
+
+/// Requests that a connection gets answered in a row before others get a turn.
+const REQUESTS_PER_TURN: u32 = 16;
+
+/// Reads of one body in a row before others get a turn.
+const READS_PER_TURN: u32 = 16;
+
+/// How long a connection that ends is kept open for its client to read the last answer.
+const LINGER_MAX: Duration = Duration::from_secs(2);
+
+/// How many bytes of it are taken in meanwhile.
+const LINGER_BYTES_MAX: u64 = 256 * 1024;
+
+/// The task of one connection.
+pub(super) struct Driver<S, C: Clock> {
+    server: Arc<Server<C>>,
+    peer: Peer,
+    admission: Admission<C>,
+    wire: Wire<S, C>,
+    /// Answers in the output that are not yet written in full, by status class.
+    unwritten: [u32; 5],
+    /// When the last answer was written or, before the first, when the connection began.
+    idle_since: Duration,
+}
+
+/// Why a connection goes no further.
+enum Stop {
+    /// The socket is of no more use, or nobody waits for anything.
+    Close(Closed),
+    /// There is an answer to be read, and the peer may still send this many bytes.
+    Linger(Closed, u64),
+}
+
+impl From<Closed> for Stop {
+    fn from(reason: Closed) -> Stop {
+        Stop::Close(reason)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
+    pub(super) fn new(stream: S, peer: Peer, server: Arc<Server<C>>, admission: Admission<C>) -> Driver<S, C> {
+        let http = Connection::new(server.app.options.limits.clone());
+        let wire = Wire::new(stream, server.clone(), admission.ticket.clone(), http);
+        let idle_since = server.clock.now();
+        Driver { server, peer, admission, wire, unwritten: [0; 5], idle_since }
+    }
+
+    /// Serves the connection to its end.
+    pub(super) async fn run(mut self) {
+        let reason = match self.serve().await {
+            Stop::Close(reason) => reason,
+            Stop::Linger(reason, bytes_max) => {
+                let deadline = self.server.clock.now().saturating_add(LINGER_MAX);
+                self.wire.linger(bytes_max, deadline).await;
+                reason
+            }
+        };
+        if self.admission.unanswered > 0 {
+            let (reason, unanswered) = (reason.name(), self.admission.unanswered);
+            tracing::info!(client = %self.peer, reason, unanswered, "closed a connection with requests unanswered");
+        }
+        self.admission.close(reason);
+    }
+
+    async fn serve(&mut self) -> Stop {
+        let mut turn = 0;
+        loop {
+            let served = match self.head().await {
+                Ok(head) => self.exchange(head).await,
+                Err(stop) => Err(stop),
+            };
+            if let Err(stop) = served {
+                return stop;
+            }
+            turn += 1;
+            if turn % REQUESTS_PER_TURN == 0 {
+                future::yield_now().await;
+            }
+        }
+    }
+
+    /// The next request's head.
+    async fn head(&mut self) -> Result<Head, Stop> {
+        let options = &self.server.clone().app.options;
+        // When the first byte of the head was there.
+        let mut begun: Option<Duration> = None;
+        loop {
+            match self.wire.http.next_event() {
+                Ok(Event::Head(head)) => return Ok(head),
+                Ok(Event::NeedData) => self.flush().await?,
+                Ok(Event::Closed) => {
+                    self.flush().await?;
+                    return Err(Stop::Close(Closed::Peer));
+                }
+                Ok(Event::Body(_) | Event::End | Event::Paused) => unreachable_event("between requests")?,
+                Err(error) => return Err(self.refuse(error).await),
+            }
+            if self.wire.http.buffered() == 0 && begun.is_none() {
+                let deadline = self.idle_since.saturating_add(options.idle_timeout);
+                let draining = self.idle_since.saturating_add(DRAIN_IDLE_GRACE);
+                if self.wire.read(deadline, Some(draining)).await? == Read::Deadline {
+                    let drained = self.server.gate.phase() > Phase::Running;
+                    return Err(Stop::Close(if drained { Closed::Drained } else { Closed::Idle }));
+                }
+            } else {
+                let begun = *begun.get_or_insert_with(|| self.server.clock.now());
+                if self.wire.read(begun.saturating_add(options.head_timeout), None).await? == Read::Deadline {
+                    let exchange = self.receive(None);
+                    let detail = "the request head took longer than the head timeout";
+                    return Err(self.fail(&exchange, Failure::RequestTimeout, detail).await);
+                }
+            }
+        }
+    }
+
+    /// Everything from a head to its answer.
+    async fn exchange(&mut self, head: Head) -> Result<(), Stop> {
+        let server = self.server.clone();
+        let exchange = self.receive(Some(&head));
+        let (route, params) = match server.app.router.find(head.method(), head.path()) {
+            Found::Route { id, params } => (id, params),
+            other => return self.answer_unrouted(&exchange, &head, unrouted(other, &head)).await,
+        };
+        self.admission.ticket.routed(route);
+        let limit = server.app.options.limits.body_bytes_max;
+        if head.content_length().is_some_and(|length| length > limit) {
+            let detail = format!("the content is larger than the limit of {limit} bytes");
+            return self.answer(&exchange, Failure::ContentTooLarge.response(detail)).await;
+        }
+        if head.has_body() && !self.is_buffered(&head) && !server.app.pool.has_room() {
+            return self.answer(&exchange, self.own(&exchange, Failure::QueueFull, QUEUE_FULL)).await;
+        }
+        let body = self.body(&exchange, &head, true).await?;
+        let response = self.dispatch(&exchange, route, params, Request { head, body }).await?;
+        self.answer(&exchange, response).await
+    }
+
+    /// Whether the whole of a body of known length is here already, as far as can be told without parsing.
+    fn is_buffered(&self, head: &Head) -> bool {
+        head.content_length().is_some_and(|length| length <= self.wire.http.buffered() as u64)
+    }
+
+    /// Reads the body, or reads it to throw it away.
+    async fn body(&mut self, exchange: &Exchange, head: &Head, keep: bool) -> Result<Vec<u8>, Stop> {
+        let options = &self.server.clone().app.options;
+        let mut body = Vec::new();
+        let mut received = 0u64;
+        let begun = exchange.begun;
+        let mut progress_at = begun;
+        let mut progress = false;
+        let mut reads = 0;
+        loop {
+            match self.wire.http.next_event() {
+                Ok(Event::Body(bytes)) => {
+                    received += bytes.len() as u64;
+                    progress = true;
+                    if keep && body.is_empty() {
+                        body = bytes;
+                        reserve(&mut body, head);
+                    } else if keep {
+                        body.extend_from_slice(&bytes);
+                    }
+                    continue;
+                }
+                Ok(Event::End) => return Ok(body),
+                Ok(Event::NeedData) => {}
+                Ok(Event::Closed) => return Err(Stop::Close(Closed::Peer)),
+                Ok(Event::Head(_) | Event::Paused) => unreachable_event("inside a body")?,
+                Err(error) => {
+                    let failure = error.failure;
+                    return Err(self.fail(exchange, failure, error.detail).await);
+                }
+            }
+            if self.wire.http.wants_continue() {
+                self.wire.http.send_continue(&mut self.wire.output);
+            }
+            self.flush().await?;
+            if std::mem::take(&mut progress) {
+                progress_at = self.server.clock.now();
+            }
+            reads += 1;
+            if reads % READS_PER_TURN == 0 {
+                future::yield_now().await;
+            }
+            let deadline = options.rate_deadline(progress_at, begun, received, options.body_timeout);
+            if self.wire.read(deadline, None).await? == Read::Deadline {
+                let detail = "the content came more slowly than the body timeout and the minimum rate allow";
+                return Err(self.fail(exchange, Failure::RequestTimeout, detail).await);
+            }
+        }
+    }
+
+    /// Hands the request to the pool and waits for its reply.
+    async fn dispatch(
+        &mut self,
+        exchange: &Exchange,
+        route: RouteId,
+        params: Vec<String>,
+        request: Request,
+    ) -> Result<Response, Stop> {
+        let (sender, mut receiver) = reply::channel();
+        let task = Task {
+            id: exchange.id,
+            route,
+            params,
+            request,
+            client: self.peer.client,
+            server: self.peer.server,
+            reply: sender,
+        };
+        match self.server.app.pool.submit(task) {
+            Ok(()) => {}
+            Err(Refused::Full(_)) => return Ok(self.own(exchange, Failure::QueueFull, QUEUE_FULL)),
+            Err(Refused::Closed(_)) => {
+                let mut response = self.own(exchange, Failure::ShuttingDown, "the server is shutting down");
+                response.close = true;
+                return Ok(response);
+            }
+        }
+        let deadline = self.server.clock.now().saturating_add(self.server.app.options.queue_timeout);
+        // A reply that is there at once leaves together with the answers before it. Otherwise those go first.
+        let mut replied = future::poll_once(&mut receiver).await.map(|reply| match reply {
+            Ok(response) => Replied::Reply(response),
+            Err(_) => Replied::Lost,
+        });
+        if replied.is_none() {
+            self.flush().await?;
+        }
+        let mut deadline = Some(deadline);
+        loop {
+            let reply = match replied.take() {
+                Some(reply) => reply,
+                None => self.wire.reply(&mut receiver, deadline).await?,
+            };
+            match reply {
+                Replied::Reply(response) => return Ok(response),
+                Replied::Lost => {
+                    let detail = "the worker was lost while it had this request";
+                    return Ok(self.own(exchange, Failure::WorkerLost, detail));
+                }
+                Replied::Deadline if receiver.expire() => {
+                    let detail = "the request waited for a worker longer than the queue timeout";
+                    return Ok(self.own(exchange, Failure::QueueFull, detail));
+                }
+                // It runs: from here its handler's own budget counts, and the pool's watchdog ends it.
+                Replied::Deadline => deadline = None,
+            }
+        }
+    }
+
+    /// Answers a request that no handler is asked about.
+    async fn answer_unrouted(&mut self, exchange: &Exchange, head: &Head, response: Response) -> Result<(), Stop> {
+        let small = head.content_length().is_some_and(|length| length <= DISCARDED_BODY_MAX);
+        if !head.has_body() || (small && !self.wire.http.wants_continue()) {
+            self.body(exchange, head, false).await?;
+        }
+        self.answer(exchange, response).await
+    }
+
+    /// Puts the answer into the output, and what follows from it.
+    async fn answer(&mut self, exchange: &Exchange, response: Response) -> Result<(), Stop> {
+        let after = self.encode(exchange, response);
+        let stop = match after {
+            AfterResponse::KeepAlive if self.wire.output.len() < OUTPUT_BATCH_MAX => return Ok(()),
+            AfterResponse::KeepAlive => return Ok(self.flush().await?),
+            AfterResponse::Close => Stop::Linger(Closed::Finished, LINGER_BYTES_MAX),
+            AfterResponse::DrainThenClose { max_bytes } => Stop::Linger(Closed::Finished, max_bytes),
+        };
+        self.flush().await?;
+        Err(stop)
+    }
+
+    fn encode(&mut self, exchange: &Exchange, mut response: Response) -> AfterResponse {
+        let server = self.server.clone();
+        let now = server.clock.now();
+        self.idle_since = now;
+        let date = server.date.get(&server.clock, now);
+        // While the server drains, what a client has pipelined by then is still served; then its connection ends.
+        response.close |= server.gate.phase() > Phase::Running
+            && (self.wire.http.buffered() == 0 || server.gate.drains_for(now) > server.app.options.drain_timeout / 2);
+        server.app.options.identify(&mut response);
+        let (mut status, mut bytes) = (response.status, response.body.len());
+        let after = match self.wire.http.send(response, &date, &mut self.wire.output) {
+            Ok(after) => after,
+            Err(invalid) => {
+                tracing::error!(
+                    request_id = %server.app.request_id(exchange.id),
+                    %invalid,
+                    "the handler's response would break HTTP and was not sent"
+                );
+                let response = self.own(exchange, Failure::ResponseNotSerializable, invalid.to_string());
+                (status, bytes) = (response.status, response.body.len());
+                match self.wire.http.send(response, &date, &mut self.wire.output) {
+                    Ok(after) => after,
+                    Err(_) => AfterResponse::Close,
+                }
+            }
+        };
+        self.unwritten[usize::from((status / 100).clamp(1, 5)) - 1] += 1;
+        exchange.log(&server.app, self.peer, status, bytes, now);
+        after
+    }
+
+    /// Writes what there is; then its requests count as answered.
+    async fn flush(&mut self) -> Result<(), Closed> {
+        self.wire.flush().await?;
+        let answers = std::mem::take(&mut self.unwritten);
+        let count: u32 = answers.iter().sum();
+        if count > 0 {
+            self.server.app.counters.answered(answers);
+            self.admission.unanswered -= u64::from(count);
+            if self.admission.unanswered == 0 {
+                self.admission.ticket.rest();
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts a request in.
+    fn receive(&mut self, head: Option<&Head>) -> Exchange {
+        let app = &self.server.app;
+        let exchange = Exchange::begin(app, head, self.server.clock.now());
+        app.counters.received();
+        self.admission.unanswered += 1;
+        self.admission.ticket.begin(exchange.id, exchange.begun);
+        exchange
+    }
+
+    /// Answers bytes that are not a request.
+    async fn refuse(&mut self, error: ProtocolError) -> Stop {
+        let exchange = self.receive(None);
+        self.fail(&exchange, error.failure, error.detail).await
+    }
+
+    /// Answers a request that the connection does not survive.
+    async fn fail(&mut self, exchange: &Exchange, failure: Failure, detail: impl Into<String>) -> Stop {
+        let mut response = self.own(exchange, failure, detail);
+        response.close = true;
+        let bytes_max = match self.encode(exchange, response) {
+            AfterResponse::DrainThenClose { max_bytes } => max_bytes,
+            AfterResponse::KeepAlive | AfterResponse::Close => LINGER_BYTES_MAX,
+        };
+        match self.flush().await {
+            Ok(()) => Stop::Linger(Closed::Refused, bytes_max),
+            Err(closed) => Stop::Close(closed),
+        }
+    }
+
+    /// A failure answer of polygil's own. A 5xx carries the request id, so that whoever sees it can find it in the log.
+    fn own(&self, exchange: &Exchange, failure: Failure, detail: impl Into<String>) -> Response {
+        let mut response = failure.response(detail.into());
+        if response.status >= 500 {
+            let id = self.server.app.request_id(exchange.id);
+            response.headers.push(("x-request-id".into(), id.into_bytes().into()));
+        }
+        response
+    }
+}
+
+const QUEUE_FULL: &str = "all workers are busy and their queues are full";
+
+/// The answer to a request that has no route of its own.
+fn unrouted(found: Found<'_>, head: &Head) -> Response {
+    match found {
+        Found::Options { allow } => {
+            let allow = allow.as_bytes().to_vec();
+            Response { status: 204, headers: vec![("allow".into(), allow.into())], body: Vec::new(), close: false }
+        }
+        Found::MethodNotAllowed { allow } => {
+            let mut response = Failure::MethodNotAllowed.response(format!("{} is not allowed here", head.method()));
+            response.headers.push(("allow".into(), allow.as_bytes().to_vec().into()));
+            response
+        }
+        Found::MethodNotImplemented => {
+            Failure::NotImplemented.response(format!("the method {} is not implemented", head.method()))
+        }
+        Found::BadPath(detail) => Failure::BadRequest.response(detail),
+        Found::NotFound | Found::Route { .. } => Failure::NotFound.response("no route matches this path"),
+    }
+}
+
+/// Makes room for a body of known length at once, when it is not so large that its bytes should prove it first.
+fn reserve(body: &mut Vec<u8>, head: &Head) {
+    const RESERVED_AT_ONCE_MAX: u64 = 256 * 1024;
+    if let Some(length) = head.content_length() {
+        let rest = length.min(RESERVED_AT_ONCE_MAX).saturating_sub(body.len() as u64);
+        body.reserve_exact(rest as usize);
+    }
+}
+
+/// The state machine gave an event that its own contract excludes. The connection closes: nothing after this can be trusted.
+fn unreachable_event(place: &str) -> Result<(), Closed> {
+    tracing::error!(place, "the protocol gave an event that cannot be; the connection is closed");
+    Err(Closed::Bug)
+}

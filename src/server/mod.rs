@@ -1,0 +1,201 @@
+//! The I/O side: sockets, connections, time. Everything between the listener and the queue of a worker.
+//!
+//! On a request's way this module is the first and the last station: [`accept`] takes the connection, [`drive`] runs it
+//! (bytes → `http` → `router` → `dispatch`, and the reply back), [`drain`] ends it all without losing what was accepted. It
+//! never touches Python and never waits for a handler in a way that keeps other connections from going on.
+//!
+//! Time, tasks and sockets come through the traits of [`env`]; production's are smol's ([`run_blocking`], [`bind`]), and
+//! the simulator brings its own and calls [`run`]. One [`App`] is one server: its routes, its pool, its options, its counters.
+
+mod accept;
+mod access;
+mod bind;
+mod date;
+mod drain;
+mod drive;
+pub mod env;
+mod stats;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread;
+use std::time::Duration;
+
+use futures_lite::Stream;
+use smol::Executor;
+
+pub use self::access::ACCESS_TARGET;
+pub use self::bind::{SmolListener, SmolStream, bind, signals_from};
+pub use self::drain::{DRAIN_IDLE_GRACE, DrainEnd, DrainReport, Unfinished, run};
+pub use self::stats::{Closed, Counters, Named, Stats};
+
+use crate::config::Config;
+use crate::dispatch::Pool;
+use crate::http::{Limits, Response};
+use crate::router::Router;
+use crate::task::Task;
+
+/// One server: what its connections share.
+pub struct App {
+    /// Which handler a request is for.
+    pub router: Router,
+    /// Where requests go.
+    pub pool: Arc<Pool<Task>>,
+    /// Limits and timeouts.
+    pub options: ServerOptions,
+    /// What happened so far.
+    pub counters: Counters,
+    requests: AtomicU64,
+}
+
+impl App {
+    /// A server that has not served yet.
+    pub fn new(router: Router, pool: Arc<Pool<Task>>, options: ServerOptions) -> App {
+        App { router, pool, options, counters: Counters::default(), requests: AtomicU64::new(0) }
+    }
+
+    /// A snapshot of the counters.
+    pub fn stats(&self) -> Stats {
+        self.counters.snapshot()
+    }
+
+    /// The textual id of the request that is number `id`, as in logs, in `Task` and in `x-request-id`.
+    pub fn request_id(&self, id: u64) -> String {
+        format!("{}-{id}", self.options.request_id_prefix)
+    }
+
+    /// Numbers requests from 1.
+    fn next_request(&self) -> u64 {
+        self.requests.fetch_add(1, Relaxed) + 1
+    }
+}
+
+/// The options of the I/O side. Zero is a valid timeout: it is over at once.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// The limits of the protocol.
+    pub limits: Limits,
+    /// Connections that are open at a time. The next ones wait in the backlog.
+    pub max_connections: usize,
+    /// Connections that the kernel holds for a listener until they are accepted.
+    pub backlog: u32,
+    /// How long a request may wait for a worker: 503 after it.
+    pub queue_timeout: Duration,
+    /// From the first byte of a head to its last: 408 after it.
+    pub head_timeout: Duration,
+    /// Between two pieces of a body: 408 after it.
+    pub body_timeout: Duration,
+    /// Bytes per second that content must keep up on average, in either direction, beyond the body or write timeout; 0 is off.
+    pub min_body_rate: u64,
+    /// How long a connection may be without a request.
+    pub idle_timeout: Duration,
+    /// How long the peer may take nothing of its answer.
+    pub write_timeout: Duration,
+    /// From the first signal until what is not finished is given up.
+    pub drain_timeout: Duration,
+    /// Log each answer.
+    pub access_log: bool,
+    /// Send a Server field.
+    pub server_header: bool,
+    /// What the textual request ids begin with.
+    pub request_id_prefix: String,
+}
+
+impl ServerOptions {
+    /// The options as configured. `request_id_prefix` should differ from one start of the server to the next.
+    pub fn new(config: &Config, request_id_prefix: impl Into<String>) -> ServerOptions {
+        ServerOptions {
+            limits: config.limits(),
+            max_connections: config.max_connections,
+            backlog: config.backlog,
+            queue_timeout: config.queue_timeout,
+            head_timeout: config.head_timeout,
+            body_timeout: config.body_timeout,
+            min_body_rate: config.min_body_rate,
+            idle_timeout: config.idle_timeout,
+            write_timeout: config.write_timeout,
+            drain_timeout: config.drain_timeout,
+            access_log: config.access_log,
+            server_header: config.server_header,
+            request_id_prefix: request_id_prefix.into(),
+        }
+    }
+
+    /// The deadline of a transfer that began at `begun`, made progress at `now` and has moved `bytes` so far: at most
+    /// `stall_max` without progress, and on average at the minimum rate after the first `stall_max`.
+    fn rate_deadline(&self, now: Duration, begun: Duration, bytes: u64, stall_max: Duration) -> Duration {
+        let stalled = now.saturating_add(stall_max);
+        if self.min_body_rate == 0 {
+            return stalled;
+        }
+        let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(self.min_body_rate);
+        let earned = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        stalled.min(begun.saturating_add(stall_max).saturating_add(earned))
+    }
+
+    /// Adds the Server field if it is wanted and the handler did not set it.
+    fn identify(&self, response: &mut Response) {
+        let set = |(name, _): &(std::borrow::Cow<'_, str>, _)| name.eq_ignore_ascii_case("server");
+        if self.server_header && !response.headers.iter().any(set) {
+            response.headers.push(("server".into(), (&b"polygil"[..]).into()));
+        }
+    }
+}
+
+/// A number that a signal handler wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signal(pub u8);
+
+impl Signal {
+    /// Ctrl-C. Drains.
+    pub const INTERRUPT: Signal = Signal(2);
+    /// Ctrl-\. Stops at once.
+    pub const QUIT: Signal = Signal(3);
+    /// What a supervisor sends. Drains.
+    pub const TERMINATE: Signal = Signal(15);
+
+    /// Whether it asks the server to stop.
+    fn stops(self) -> bool {
+        [Signal::INTERRUPT, Signal::QUIT, Signal::TERMINATE].contains(&self)
+    }
+
+    /// Whether it asks not to drain first.
+    fn is_immediate(self) -> bool {
+        self == Signal::QUIT
+    }
+}
+
+/// Serves on `io_threads` threads, of which the caller's is the first, until a signal stops the server.
+///
+/// Workers must be ready before: requests are handed to `app.pool` from the first connection on. The pool is not closed here.
+pub fn run_blocking(
+    app: Arc<App>,
+    listeners: Vec<SmolListener>,
+    signals: impl Stream<Item = Signal>,
+    io_threads: usize,
+) -> DrainReport {
+    let executor = Arc::new(Executor::new());
+    let (running, stopped) = smol::channel::bounded::<()>(1);
+    thread::scope(|scope| {
+        for index in 1..io_threads.max(1) {
+            let (executor, stopped) = (executor.clone(), stopped.clone());
+            let helper = move || {
+                // Ends with an error once `running` is dropped, which is all that is asked of it.
+                let _ = async_io::block_on(executor.run(stopped.recv()));
+            };
+            if let Err(error) = thread::Builder::new().name(format!("polygil-io-{index}")).spawn_scoped(scope, helper) {
+                tracing::warn!(%error, "cannot start another I/O thread; going on with {index}");
+                break;
+            }
+        }
+        let spawn = env::SmolSpawn(executor.clone());
+        let report = async_io::block_on(executor.run(run(app, listeners, signals, env::SystemClock::new(), spawn)));
+        drop(running);
+        report
+    })
+}

@@ -1,0 +1,104 @@
+//! The accept loop: limits, and errors that must neither end it nor make it spin.
+
+use std::time::Duration;
+
+use super::plain;
+use crate::server::ServerOptions;
+use crate::server::testing::{World, options};
+
+const EMFILE: i32 = 24;
+const ECONNABORTED: i32 = 103;
+const GET: &str = "GET /a HTTP/1.1\r\nHost: x\r\n\r\n";
+
+#[test]
+fn over_the_limit_clients_wait_and_are_not_reset() {
+    let mut world = World::with(ServerOptions { max_connections: 2, ..options() }, 4);
+    let clients: Vec<_> = (0..4).map(|_| world.client(GET)).collect();
+    assert_eq!(world.app.stats().connections_accepted, 2);
+    world.work();
+    world.work();
+    assert!(world.task().is_none());
+    clients[0].close_write();
+    clients[1].reset();
+    world.settle();
+    assert_eq!(world.app.stats().connections_accepted, 4);
+    world.work();
+    world.work();
+    assert_eq!(clients[3].text(), plain("/a "));
+    world.check_balance();
+}
+
+#[test]
+fn without_descriptors_it_pauses_longer_and_longer_and_lives_on() {
+    let mut world = World::new();
+    for _ in 0..10 {
+        world.listener.fail(EMFILE);
+    }
+    world.settle();
+    assert_eq!(world.listener.accepts(), 1);
+    let mut waited = Duration::ZERO;
+    while world.listener.accepts() < 10 {
+        world.advance(Duration::from_millis(10));
+        waited += Duration::from_millis(10);
+    }
+    // 10 + 20 + 40 + 80 + 160 + 320 + 640 + 1000 + 1000
+    assert_eq!(waited, Duration::from_millis(3270));
+    let client = world.listener.connect();
+    world.settle();
+    world.advance(Duration::from_secs(1));
+    world.send(&client, GET);
+    world.work();
+    assert!(client.text().ends_with("\r\n\r\n/a "));
+    assert_eq!(world.app.stats().accept_errors, 10);
+}
+
+#[test]
+fn a_descriptor_that_comes_back_ends_the_pause() {
+    let world = World::new();
+    let first = world.connect();
+    world.listener.fail(EMFILE);
+    world.settle();
+    world.listener.connect();
+    world.settle();
+    assert_eq!(world.app.stats().connections_accepted, 1);
+    first.close_write();
+    world.settle();
+    assert_eq!(world.app.stats().connections_accepted, 2);
+}
+
+#[test]
+fn an_aborted_connection_costs_no_pause() {
+    let mut world = World::new();
+    for _ in 0..100 {
+        world.listener.fail(ECONNABORTED);
+    }
+    let client = world.client(GET);
+    world.work();
+    assert_eq!(client.text(), plain("/a "));
+    assert_eq!(world.app.stats().accept_errors, 100);
+}
+
+#[test]
+fn a_drain_ends_a_pause() {
+    let world = World::new();
+    world.listener.fail(EMFILE);
+    world.settle();
+    world.signal(crate::server::Signal::TERMINATE);
+    assert!(world.listener.is_closed());
+    assert!(world.is_finished());
+}
+
+#[test]
+fn the_loop_lets_others_run_while_connections_keep_coming() {
+    let mut world = World::new();
+    for _ in 0..80 {
+        world.listener.connect().send(GET);
+    }
+    let mut ticks = 0;
+    while world.task().is_none() {
+        assert!(world.tick());
+        ticks += 1;
+        assert!(ticks < 8, "no connection got its turn");
+    }
+    assert!(world.listener.accepts() < 80);
+}

@@ -1,0 +1,289 @@
+//! The same over real sockets: binding, `run_blocking` with several threads, a worker on a thread of its own.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::dispatch::{Step, Worker};
+use crate::server::testing::{World, ok};
+use crate::server::{App, DrainEnd, DrainReport, ServerOptions, bind, run_blocking, signals_from};
+use crate::task::Task;
+
+/// Bounds every wait of these tests.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server on a thread of its own, with a worker that echoes on another.
+struct Running {
+    app: Arc<App>,
+    address: Option<SocketAddr>,
+    signals: UnixStream,
+    server: JoinHandle<DrainReport>,
+    worker: JoinHandle<()>,
+}
+
+fn start(config: &Config, io_threads: usize) -> Running {
+    let World { app, worker, .. } = World::with(ServerOptions::new(config, "s"), 512);
+    let listeners = bind(config).unwrap();
+    let address = listeners[0].address();
+    let (signals, pipe) = UnixStream::pair().unwrap();
+    let stream = signals_from(OwnedFd::from(pipe)).unwrap();
+    let server = thread::spawn({
+        let app = app.clone();
+        move || run_blocking(app, listeners, stream, io_threads)
+    });
+    Running { app, address, signals, server, worker: thread::spawn(move || echo(worker)) }
+}
+
+fn echo(mut worker: Worker<Task>) {
+    loop {
+        match worker.step() {
+            Step::Run(task) if task.reply.start() => {
+                let body = [task.request.head.path().as_bytes(), b" ", &task.request.body].concat();
+                let _ = task.reply.send(ok(body));
+            }
+            Step::Run(_) => {}
+            Step::Park => worker.park(),
+            Step::Exit => return,
+        }
+    }
+}
+
+impl Running {
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address.unwrap()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    fn stop(mut self) -> DrainReport {
+        self.signals.write_all(&[15]).unwrap();
+        let report = self.server.join().unwrap();
+        self.app.pool.close();
+        self.worker.join().unwrap();
+        report
+    }
+}
+
+fn local() -> Config {
+    Config { port: 0, ..Config::default() }
+}
+
+/// Reads one answer with a Content-Length: its head and its content.
+fn answer(stream: &mut impl Read) -> (String, String) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).unwrap();
+    (head, String::from_utf8(body).unwrap())
+}
+
+#[test]
+fn many_connections_get_their_own_answers() {
+    let running = start(&local(), 2);
+    let clients: Vec<_> = (0..8)
+        .map(|client| {
+            let mut stream = running.connect();
+            thread::spawn(move || {
+                for request in 0..200 {
+                    let body = format!("{client}-{request}");
+                    let length = body.len();
+                    let head = format!("POST /c{client} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+                    stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).unwrap();
+                    let (head, content) = answer(&mut stream);
+                    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+                    assert_eq!(content, format!("/c{client} {body}"));
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        client.join().unwrap();
+    }
+    let report = running.stop();
+    assert_eq!((report.ended, report.unfinished.len()), (DrainEnd::Finished, 0));
+    assert_eq!((report.stats.requests_answered, report.stats.requests_dropped), (1600, 0));
+    assert_eq!((report.stats.connections_accepted, report.stats.connections_active), (8, 0));
+}
+
+#[test]
+fn an_error_answer_survives_what_the_client_still_sends() {
+    let running = start(&local(), 1);
+    let mut stream = running.connect();
+    stream.write_all(b"NONSENSE\r\n\r\n").unwrap();
+    stream.write_all(&[b'x'; 100_000]).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 400 "), "{text}");
+    drop(stream);
+    assert_eq!(running.stop().stats.connections_closed_by_reason.get("refused"), 1);
+}
+
+#[test]
+fn a_half_closed_client_gets_its_answer() {
+    let running = start(&local(), 1);
+    let mut stream = running.connect();
+    stream.write_all(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && text.ends_with("/a "), "{text}");
+    running.stop();
+}
+
+#[test]
+fn no_accepted_request_is_lost_when_it_stops_under_load() {
+    let running = start(&local(), 1);
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let mut stream = running.connect();
+            thread::spawn(move || {
+                let mut answered = 0u64;
+                loop {
+                    stream.write_all(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+                    let (head, _) = answer(&mut stream);
+                    answered += 1;
+                    if head.contains("connection: close") {
+                        return answered;
+                    }
+                }
+            })
+        })
+        .collect();
+    while running.app.stats().requests_answered < 500 {
+        thread::yield_now();
+    }
+    let report = running.stop();
+    let answered: u64 = clients.into_iter().map(|client| client.join().unwrap()).sum();
+    assert_eq!(
+        (report.ended, report.stats.requests_answered, report.stats.requests_dropped),
+        (DrainEnd::Finished, answered, 0)
+    );
+}
+
+#[test]
+fn task_and_answer_know_the_addresses() {
+    let config = local();
+    let World { app, mut worker, .. } = World::with(ServerOptions::new(&config, "s"), 4);
+    let listeners = bind(&config).unwrap();
+    let address = listeners[0].address().unwrap();
+    assert_eq!(listeners[0].url(), format!("http://{address}"));
+    let (mut signals, pipe) = UnixStream::pair().unwrap();
+    let stream = signals_from(OwnedFd::from(pipe)).unwrap();
+    let server = thread::spawn(move || run_blocking(app, listeners, stream, 1));
+    let mut client = TcpStream::connect(address).unwrap();
+    client.write_all(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let task = loop {
+        match worker.step() {
+            Step::Run(task) => break task,
+            Step::Park => worker.park(),
+            Step::Exit => panic!("the worker was told to exit"),
+        }
+    };
+    assert_eq!((task.client, task.server), (Some(client.local_addr().unwrap()), Some(address)));
+    signals.write_all(&[3]).unwrap();
+    assert_eq!(server.join().unwrap().ended, DrainEnd::Signal);
+}
+
+#[test]
+fn an_address_in_use_says_so() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let error = bind(&Config { port, ..Config::default() }).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    let text = error.to_string();
+    assert!(text.starts_with(&format!("cannot listen on 127.0.0.1:{port}: ")), "{text}");
+    assert!(text.contains("--port"), "{text}");
+}
+
+#[test]
+fn an_address_that_is_not_ours_says_so() {
+    // TEST-NET-1, RFC 5737: no machine has it.
+    let error = bind(&Config { host: "192.0.2.1".to_owned(), ..local() }).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
+    assert!(error.to_string().contains("--host 0.0.0.0"), "{error}");
+}
+
+#[test]
+fn ipv6_in_brackets_is_understood() {
+    match bind(&Config { host: "[::1]".to_owned(), ..local() }) {
+        Ok(listeners) => assert!(listeners[0].url().starts_with("http://[::1]:")),
+        // A machine without IPv6 says that.
+        Err(error) => assert!(error.to_string().contains("[::1]"), "{error}"),
+    }
+}
+
+/// A directory of its own for one test, removed at its end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let path = std::env::temp_dir().join(format!("polygil-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Scratch(path)
+    }
+
+    fn config(&self) -> Config {
+        Config { uds: Some(self.0.join("socket")), ..Config::default() }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn serves_on_a_unix_socket_and_removes_it() {
+    let scratch = Scratch::new("serve");
+    let running = start(&scratch.config(), 1);
+    let mut stream = UnixStream::connect(scratch.0.join("socket")).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert_eq!(answer(&mut stream).1, "/a ");
+    drop(stream);
+    running.stop();
+    assert!(!scratch.0.join("socket").exists());
+}
+
+#[test]
+fn a_stale_unix_socket_is_replaced_and_a_live_one_is_not() {
+    let scratch = Scratch::new("stale");
+    let path = scratch.0.join("socket");
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(path.exists());
+    let listeners = bind(&scratch.config()).unwrap();
+    let error = bind(&scratch.config()).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    assert!(error.to_string().contains("another process listens there"), "{error}");
+    // A successor that took the name over keeps it.
+    std::fs::remove_file(&path).unwrap();
+    let successor = UnixListener::bind(&path).unwrap();
+    drop(listeners);
+    assert!(path.exists());
+    drop(successor);
+}
+
+#[test]
+fn a_file_that_is_no_socket_is_left_alone() {
+    let scratch = Scratch::new("file");
+    std::fs::write(scratch.0.join("socket"), "precious").unwrap();
+    let error = bind(&scratch.config()).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+    assert_eq!(std::fs::read_to_string(scratch.0.join("socket")).unwrap(), "precious");
+    let error = bind(&Config { uds: Some(scratch.0.join("no/socket")), ..Config::default() }).unwrap_err();
+    assert!(error.to_string().contains("create it first"), "{error}");
+}

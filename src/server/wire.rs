@@ -1,0 +1,299 @@
+//! One connection's socket: bytes read into the HTTP state machine, answers written out, and every wait that there is.
+//!
+//! All waits of a connection come through here, so the rules of waiting are in one place:
+//!
+//! - Each wait has a deadline, or a reason why it needs none. A connection owns **one** timer. It is armed when a deadline is
+//!   earlier than what it is armed for, or when it fired before the deadline: a keep-alive request, whose deadlines only
+//!   move on, costs no timer at all.
+//! - The clock is read when a wait begins and when one makes progress, never per byte.
+//! - Each wait ends when the server cuts its connections. A wait for a new request also ends when the server drains.
+//! - What is read is bounded: a connection that is not waiting for bytes reads ahead up to [`READ_AHEAD_MAX`], then stops.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_lite::{AsyncRead, AsyncWrite};
+
+use super::drain::{Phase, Server, Ticket};
+use super::env::Clock;
+use super::stats::Closed;
+use crate::dispatch::reply::{Lost, ReplyReceiver};
+use crate::http;
+
+/// Bytes that a connection takes in while it waits for a reply, before it leaves the rest to TCP's flow control. The last read
+/// may exceed it by [`READ_MAX`].
+pub(super) const READ_AHEAD_MAX: usize = 64 * 1024;
+
+/// Bytes that are read at once.
+const READ_MAX: usize = 64 * 1024;
+
+/// An output buffer that grew beyond this is given back once it is written.
+const OUTPUT_KEPT_MAX: usize = 16 * 1024;
+
+thread_local! {
+    /// Where bytes land before the state machine takes them: one for each thread, so that an idle connection holds none.
+    static LANDING: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_MAX].into_boxed_slice());
+}
+
+/// The socket side of a connection.
+pub(super) struct Wire<S, C: Clock> {
+    stream: S,
+    server: Arc<Server<C>>,
+    ticket: Arc<Ticket>,
+    alarm: Alarm<C>,
+    /// The protocol. Public to the driver, which asks it for events.
+    pub(super) http: http::Connection,
+    /// Answers on their way out; `sent` bytes of them are gone.
+    pub(super) output: Vec<u8>,
+    sent: usize,
+    /// The peer sends nothing more.
+    at_eof: bool,
+}
+
+/// How a wait for bytes ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Read {
+    /// The state machine has more to look at: bytes, or the end of the input.
+    Input,
+    /// The deadline passed.
+    Deadline,
+}
+
+/// How a wait for a reply ended.
+pub(super) enum Replied<R> {
+    /// With the reply.
+    Reply(R),
+    /// All who could have replied are gone.
+    Lost,
+    /// The deadline passed.
+    Deadline,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Wire<S, C> {
+    pub(super) fn new(stream: S, server: Arc<Server<C>>, ticket: Arc<Ticket>, http: http::Connection) -> Wire<S, C> {
+        let alarm = Alarm::new(server.clock.clone());
+        Wire { stream, server, ticket, alarm, http, output: Vec::new(), sent: 0, at_eof: false }
+    }
+
+    /// Waits for bytes until `deadline`; while the server drains, until `deadline_draining` if that comes first.
+    pub(super) async fn read(
+        &mut self,
+        deadline: Duration,
+        deadline_draining: Option<Duration>,
+    ) -> Result<Read, Closed> {
+        poll_fn(|cx| {
+            self.ticket.register(cx);
+            let phase = self.server.gate.phase();
+            if phase == Phase::Now {
+                return Poll::Ready(Err(Closed::DrainDeadline));
+            }
+            if self.at_eof {
+                return Poll::Ready(Err(Closed::Peer));
+            }
+            // Reads before it looks at the time: bytes that are there in time are in time.
+            if let Poll::Ready(read) = self.poll_read(cx) {
+                return Poll::Ready(read.map(|()| Read::Input));
+            }
+            let deadline = match deadline_draining {
+                Some(earlier) if phase == Phase::Draining => deadline.min(earlier),
+                _ => deadline,
+            };
+            ready!(self.alarm.poll(cx, deadline));
+            Poll::Ready(Ok(Read::Deadline))
+        })
+        .await
+    }
+
+    /// Waits for a reply, until `deadline` if there is one, while it keeps reading ahead and notices when the peer is gone. The
+    /// end of the peer's input is not the end of its interest: clients that half-close get their answer.
+    pub(super) async fn reply<R>(
+        &mut self,
+        receiver: &mut ReplyReceiver<R>,
+        deadline: Option<Duration>,
+    ) -> Result<Replied<R>, Closed> {
+        poll_fn(|cx| {
+            if let Poll::Ready(reply) = poll_reply(receiver, cx) {
+                return Poll::Ready(Ok(reply));
+            }
+            self.ticket.register(cx);
+            if self.server.gate.phase() == Phase::Now {
+                return Poll::Ready(Err(Closed::DrainDeadline));
+            }
+            while !self.at_eof && self.http.buffered() < READ_AHEAD_MAX {
+                match self.poll_read(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(closed)) => return Poll::Ready(Err(closed)),
+                    Poll::Pending => break,
+                }
+            }
+            let Some(deadline) = deadline else { return Poll::Pending };
+            ready!(self.alarm.poll(cx, deadline));
+            Poll::Ready(Ok(Replied::Deadline))
+        })
+        .await
+    }
+
+    /// Writes all of the output.
+    pub(super) async fn flush(&mut self) -> Result<(), Closed> {
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        let stall_max = self.server.app.options.write_timeout;
+        // When the first write stalled, and the deadline that each byte since then has moved on.
+        let mut begun: Option<Duration> = None;
+        let mut deadline = Duration::MAX;
+        let mut written = 0;
+        poll_fn(|cx| {
+            let mut progress = begun.is_none();
+            while self.sent < self.output.len() {
+                match Pin::new(&mut self.stream).poll_write(cx, &self.output[self.sent..]) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(Closed::Reset)),
+                    Poll::Ready(Ok(bytes)) => {
+                        self.sent += bytes;
+                        self.server.app.counters.written(bytes);
+                        written += bytes as u64;
+                        progress = true;
+                    }
+                    Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Closed::Reset)),
+                    Poll::Pending => {
+                        self.ticket.register(cx);
+                        if self.server.gate.phase() == Phase::Now {
+                            return Poll::Ready(Err(Closed::DrainDeadline));
+                        }
+                        if progress {
+                            let now = self.server.clock.now();
+                            let begun = *begun.get_or_insert(now);
+                            deadline = self.server.app.options.rate_deadline(now, begun, written, stall_max);
+                        }
+                        ready!(self.alarm.poll(cx, deadline));
+                        return Poll::Ready(Err(Closed::WriteTimeout));
+                    }
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await?;
+        self.sent = 0;
+        if self.output.capacity() > OUTPUT_KEPT_MAX {
+            self.output = Vec::new();
+        } else {
+            self.output.clear();
+        }
+        Ok(())
+    }
+
+    /// Closes the write half, then takes in and discards up to `bytes_max` bytes until `deadline` or the peer's end, so that a
+    /// client that still sends can read its answer: closing with unread input would make TCP reset the connection and take
+    /// the answer back (RFC 9112, section 9.6). Says nothing about how it went: the connection is over either way.
+    pub(super) async fn linger(&mut self, mut bytes_max: u64, deadline: Duration) {
+        poll_fn(|cx| {
+            self.ticket.register(cx);
+            if self.server.gate.phase() == Phase::Now {
+                return Poll::Ready(());
+            }
+            match Pin::new(&mut self.stream).poll_close(cx) {
+                Poll::Ready(_) => Poll::Ready(()),
+                Poll::Pending => self.alarm.poll(cx, deadline),
+            }
+        })
+        .await;
+        if self.at_eof {
+            return;
+        }
+        poll_fn(|cx| {
+            self.ticket.register(cx);
+            if self.server.gate.phase() == Phase::Now {
+                return Poll::Ready(());
+            }
+            loop {
+                match poll_landing(&mut self.stream, cx, |bytes| bytes.len()) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                    Poll::Ready(Ok(bytes)) if bytes as u64 >= bytes_max => return Poll::Ready(()),
+                    Poll::Ready(Ok(bytes)) => bytes_max -= bytes as u64,
+                    Poll::Pending => return self.alarm.poll(cx, deadline),
+                }
+            }
+        })
+        .await;
+    }
+
+    /// One read into the state machine.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
+        let Wire { stream, http, .. } = self;
+        let read = ready!(poll_landing(stream, cx, |bytes| {
+            http.receive(bytes);
+            bytes.len()
+        }));
+        match read {
+            Ok(0) => {
+                self.at_eof = true;
+                self.http.receive_eof();
+            }
+            Ok(bytes) => self.server.app.counters.read(bytes),
+            Err(_) => return Poll::Ready(Err(Closed::Reset)),
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn poll_reply<R>(receiver: &mut ReplyReceiver<R>, cx: &mut Context<'_>) -> Poll<Replied<R>> {
+    Pin::new(receiver).poll(cx).map(|reply| match reply {
+        Ok(reply) => Replied::Reply(reply),
+        Err(Lost) => Replied::Lost,
+    })
+}
+
+/// Reads once into this thread's landing buffer and shows `take` what came, unless that is nothing.
+fn poll_landing<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    cx: &mut Context<'_>,
+    take: impl FnOnce(&[u8]) -> usize,
+) -> Poll<io::Result<usize>> {
+    LANDING.with_borrow_mut(|landing| {
+        loop {
+            match ready!(Pin::new(&mut *stream).poll_read(cx, landing)) {
+                Ok(0) => return Poll::Ready(Ok(0)),
+                Ok(bytes) => return Poll::Ready(Ok(take(&landing[..bytes]))),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    })
+}
+
+/// A connection's one timer, armed as seldom as possible.
+struct Alarm<C: Clock> {
+    clock: C,
+    /// The timer, and what it is armed for.
+    armed: Option<(Duration, C::Sleep)>,
+}
+
+impl<C: Clock> Alarm<C> {
+    fn new(clock: C) -> Alarm<C> {
+        Alarm { clock, armed: None }
+    }
+
+    /// Ready when `deadline` has passed. A timer that is armed for an earlier time is left as it is and armed anew only when it
+    /// fires; [`Duration::MAX`] is never.
+    fn poll(&mut self, cx: &mut Context<'_>, deadline: Duration) -> Poll<()> {
+        loop {
+            match &mut self.armed {
+                Some((at, sleep)) if *at <= deadline => {
+                    ready!(Pin::new(sleep).poll(cx));
+                    self.armed = None;
+                    if self.clock.now() >= deadline {
+                        return Poll::Ready(());
+                    }
+                }
+                _ if deadline == Duration::MAX => return Poll::Pending,
+                _ => self.armed = Some((deadline, self.clock.sleep_until(deadline))),
+            }
+        }
+    }
+}
