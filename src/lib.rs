@@ -16,3 +16,6 @@ pub mod manifest;
 #[cfg(not(loom))]
 pub mod report;
 pub mod router;
+#[cfg(not(loom))]
+pub mod server;
+pub mod task;

@@ -11,6 +11,7 @@ mod accept;
 mod access;
 mod bind;
 mod date;
+mod descriptors;
 mod drain;
 mod drive;
 pub mod env;
@@ -31,6 +32,7 @@ use smol::Executor;
 
 pub use self::access::ACCESS_TARGET;
 pub use self::bind::{SmolListener, SmolStream, bind, signals_from};
+pub use self::descriptors::descriptors_for;
 pub use self::drain::{DRAIN_IDLE_GRACE, DrainEnd, DrainReport, Unfinished, run};
 pub use self::stats::{Closed, Counters, Named, Stats};
 
