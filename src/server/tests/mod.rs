@@ -1,6 +1,7 @@
 //! The server against exact bytes, in the world of [`testing`](super::testing).
 
 mod accepting;
+mod chaos;
 mod draining;
 mod exchanges;
 mod logging;
