@@ -7,7 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::dispatch::{Step, Worker};
@@ -162,7 +162,9 @@ fn no_accepted_request_is_lost_when_it_stops_under_load() {
             })
         })
         .collect();
+    let begun = Instant::now();
     while running.app.stats().requests_answered < 500 {
+        assert!(begun.elapsed() < PATIENCE, "{:?}", running.app.stats());
         thread::yield_now();
     }
     let report = running.stop();
