@@ -370,7 +370,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
     }
 
     /// Answers a request that the connection does not survive.
-    async fn fail(&mut self, exchange: &Exchange, failure: Failure, detail: impl Into<String>) -> Stop {
+    async fn fail(&mut self, exchange: &Exchange, failure: Failure, detail: impl AsRef<str>) -> Stop {
         let mut response = self.own(exchange, failure, detail);
         response.close = true;
         let bytes_max = match self.encode(exchange, response) {
@@ -384,8 +384,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
     }
 
     /// A failure answer of polygil's own. A 5xx carries the request id, so that whoever sees it can find it in the log.
-    fn own(&self, exchange: &Exchange, failure: Failure, detail: impl Into<String>) -> Response {
-        let mut response = failure.response(detail.into());
+    fn own(&self, exchange: &Exchange, failure: Failure, detail: impl AsRef<str>) -> Response {
+        let mut response = failure.response(detail);
         if response.status >= 500 {
             let id = self.server.app.request_id(exchange.id);
             response.headers.push(("x-request-id".into(), id.into_bytes().into()));
@@ -403,11 +403,7 @@ fn unrouted(found: Found<'_>, head: &Head) -> Response {
             let allow = allow.as_bytes().to_vec();
             Response { status: 204, headers: vec![("allow".into(), allow.into())], body: Vec::new(), close: false }
         }
-        Found::MethodNotAllowed { allow } => {
-            let mut response = Failure::MethodNotAllowed.response(format!("{} is not allowed here", head.method()));
-            response.headers.push(("allow".into(), allow.as_bytes().to_vec().into()));
-            response
-        }
+        Found::MethodNotAllowed { allow } => Failure::method_not_allowed(allow),
         Found::MethodNotImplemented => {
             Failure::NotImplemented.response(format!("the method {} is not implemented", head.method()))
         }
