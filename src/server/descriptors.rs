@@ -15,11 +15,11 @@ pub fn descriptors_for(connections_max: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let plan = Plan::new(connections_max, limit.current, limit.maximum);
     let mut room = plan.connections;
-    if let Some(soft) = plan.raise_to {
-        if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(soft), maximum: limit.maximum }) {
-            tracing::warn!(%error, soft, "cannot raise the limit of open files");
-            room = Plan::new(connections_max, limit.current, limit.current).connections;
-        }
+    if let Some(soft) = plan.raise_to
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(soft), maximum: limit.maximum })
+    {
+        tracing::warn!(%error, soft, "cannot raise the limit of open files");
+        room = Plan::new(connections_max, limit.current, limit.current).connections;
     }
     if room < connections_max {
         tracing::warn!(
