@@ -33,7 +33,7 @@ pub(super) const READ_AHEAD_MAX: usize = 64 * 1024;
 const READ_MAX: usize = 64 * 1024;
 
 /// An output buffer that grew beyond this is given back once it is written.
-const OUTPUT_KEPT_MAX: usize = 16 * 1024;
+const OUTPUT_KEPT_MAX: usize = 4 * 1024;
 
 thread_local! {
     /// Where bytes land before the state machine takes them: one for each thread, so that an idle connection holds none.
