@@ -24,7 +24,7 @@ use super::env::{Clock, Peer};
 use super::stats::Closed;
 use super::wire::{Read, Replied, Wire};
 use crate::dispatch::Refused;
-use crate::dispatch::reply;
+use crate::dispatch::reply::{self, ReplyReceiver};
 use crate::error::Failure;
 use crate::http::{AfterResponse, Connection, Event, Head, ProtocolError, Request, Response};
 use crate::router::{Found, RouteId};
@@ -260,14 +260,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
             Ok(response) => Replied::Reply(response),
             Err(_) => Replied::Lost,
         });
-        if replied.is_none() {
-            self.flush().await?;
+        if replied.is_none()
+            && let Err(closed) = self.flush().await
+        {
+            self.give_up(&receiver);
+            return Err(closed.into());
         }
         let mut deadline = Some(deadline);
         loop {
             let reply = match replied.take() {
                 Some(reply) => reply,
-                None => self.wire.reply(&mut receiver, deadline).await?,
+                None => match self.wire.reply(&mut receiver, deadline).await {
+                    Ok(reply) => reply,
+                    Err(closed) => {
+                        self.give_up(&receiver);
+                        return Err(closed.into());
+                    }
+                },
             };
             match reply {
                 Replied::Reply(response) => return Ok(response),
@@ -275,7 +284,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
                     let detail = "the worker was lost while it had this request";
                     return Ok(self.own(exchange, Failure::WorkerLost, detail));
                 }
-                Replied::Deadline if receiver.expire() => {
+                Replied::Deadline if self.give_up(&receiver) => {
                     let detail = "the request waited for a worker longer than the queue timeout";
                     return Ok(self.own(exchange, Failure::QueueFull, detail));
                 }
@@ -283,6 +292,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
                 Replied::Deadline => deadline = None,
             }
         }
+    }
+
+    /// Takes a task back that nobody waits for any more. False when it runs or is done.
+    fn give_up(&self, receiver: &ReplyReceiver<Response>) -> bool {
+        let waits = receiver.expire();
+        if waits {
+            self.server.app.pool.caller_left();
+        }
+        waits
     }
 
     /// Answers a request that no handler is asked about.

@@ -368,8 +368,8 @@ impl World {
 
     /// A world whose one worker has room for `lane_depth` waiting tasks, and no overflow.
     pub(super) fn with(options: ServerOptions, lane_depth: usize) -> World {
-        let pool =
-            Pool::new(PoolOptions { workers: 1, lane_depth, overflow_depth: 0, placement: Placement::RoundRobin });
+        let sizes = PoolOptions { workers: 1, lane_depth, overflow_depth: 0, placement: Placement::RoundRobin };
+        let pool = Pool::with_stale(sizes, |task: &Task| task.reply.is_caller_gone());
         let worker = pool.worker(0);
         let app = Arc::new(App::new(router(), pool, options));
         let (clock, listener) = (FakeClock::default(), FakeListener::default());
