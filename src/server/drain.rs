@@ -32,7 +32,7 @@ use crate::router::RouteId;
 /// How long after its last answer (or its beginning) a connection may still bring a request when a drain begins.
 pub const DRAIN_IDLE_GRACE: Duration = Duration::from_millis(250);
 
-/// How long [`run`] waits, after it has cut the connections, for their tasks to notice.
+/// How long [`run`] waits for the last answers to be written, and after it has cut the connections, for their tasks to notice.
 const CUT_GRACE: Duration = Duration::from_secs(1);
 
 /// What a drain has to say.
@@ -72,11 +72,15 @@ pub struct Unfinished {
 
 /// Serves `listeners` until a signal says to stop, then drains. Ends when all is answered, cut, or reported.
 ///
+/// `give_up` is called when the drain is cut short, by its deadline or a second signal: it answers, through their replies, the
+/// requests whose handlers still run, and gives their number. Those answers are written, then everything is cut.
+///
 /// A stream of signals that ends means that no more signals come; it does not stop the server.
 pub async fn run<L: Listener, C: Clock>(
     app: Arc<App>,
     listeners: Vec<L>,
     signals: impl Stream<Item = Signal>,
+    give_up: impl Fn() -> usize,
     clock: C,
     spawn: impl Spawn,
 ) -> DrainReport {
@@ -115,9 +119,13 @@ pub async fn run<L: Listener, C: Clock>(
     let mut unfinished = Vec::new();
     if ended != DrainEnd::Finished {
         unfinished = server.unfinished();
+        if give_up() > 0 {
+            let patience = server.clock.sleep_until(server.clock.now().saturating_add(CUT_GRACE));
+            server.gate.quiet().or(patience).await;
+        }
         server.gate.enter(Phase::Now);
-        let give_up = server.clock.sleep_until(server.clock.now().saturating_add(CUT_GRACE));
-        server.gate.quiet().or(give_up).await;
+        let patience = server.clock.sleep_until(server.clock.now().saturating_add(CUT_GRACE));
+        server.gate.quiet().or(patience).await;
     }
     let took = server.clock.now().saturating_sub(begun);
     for request in &unfinished {

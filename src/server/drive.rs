@@ -426,7 +426,7 @@ fn unrouted(found: Found<'_>, head: &Head) -> Response {
             Failure::NotImplemented.response(format!("the method {} is not implemented", head.method()))
         }
         Found::BadPath(detail) => Failure::BadRequest.response(detail),
-        Found::NotFound | Found::Route { .. } => Failure::NotFound.response("no route matches this path"),
+        Found::NotFound | Found::Route { .. } => Failure::NotFound.response(Failure::NotFound.default_detail()),
     }
 }
 

@@ -45,7 +45,7 @@ use crate::task::Task;
 /// One server: what its connections share.
 pub struct App {
     /// Which handler a request is for.
-    pub router: Router,
+    pub router: Arc<Router>,
     /// Where requests go.
     pub pool: Arc<Pool<Task>>,
     /// Limits and timeouts.
@@ -57,7 +57,7 @@ pub struct App {
 
 impl App {
     /// A server that has not served yet.
-    pub fn new(router: Router, pool: Arc<Pool<Task>>, options: ServerOptions) -> App {
+    pub fn new(router: Arc<Router>, pool: Arc<Pool<Task>>, options: ServerOptions) -> App {
         App { router, pool, options, counters: Counters::default(), requests: AtomicU64::new(0) }
     }
 
@@ -174,12 +174,13 @@ impl Signal {
 
 /// Serves on `io_threads` threads, of which the caller's is the first, until a signal stops the server.
 ///
-/// Workers must be ready before: requests are handed to `app.pool` from the first connection on. The pool is not closed here.
+/// `give_up` is as in [`run`]. Workers must be ready before: requests are handed to `app.pool` from the first connection on. The pool is not closed here.
 pub fn run_blocking(
     app: Arc<App>,
     listeners: Vec<SmolListener>,
     signals: impl Stream<Item = Signal>,
     io_threads: usize,
+    give_up: impl Fn() -> usize,
 ) -> DrainReport {
     let executor = Arc::new(Executor::new());
     let (running, stopped) = smol::channel::bounded::<()>(1);
@@ -196,7 +197,8 @@ pub fn run_blocking(
             }
         }
         let spawn = env::SmolSpawn(executor.clone());
-        let report = async_io::block_on(executor.run(run(app, listeners, signals, env::SystemClock::new(), spawn)));
+        let report =
+            async_io::block_on(executor.run(run(app, listeners, signals, give_up, env::SystemClock::new(), spawn)));
         drop(running);
         report
     })

@@ -371,12 +371,12 @@ impl World {
         let sizes = PoolOptions { workers: 1, lane_depth, overflow_depth: 0, placement: Placement::RoundRobin };
         let pool = Pool::with_stale(sizes, |task: &Task| task.reply.is_caller_gone());
         let worker = pool.worker(0);
-        let app = Arc::new(App::new(router(), pool, options));
+        let app = Arc::new(App::new(Arc::new(router()), pool, options));
         let (clock, listener) = (FakeClock::default(), FakeListener::default());
         let executor = Arc::new(Executor::new());
         let (signals, stream) = smol::channel::unbounded();
         let spawn = SmolSpawn(executor.clone());
-        let server = run(app.clone(), vec![Held(listener.clone())], stream, clock.clone(), spawn);
+        let server = run(app.clone(), vec![Held(listener.clone())], stream, || 0, clock.clone(), spawn);
         let report = executor.spawn(server);
         let world = World { app, clock, listener, worker, executor, signals, report };
         world.settle();

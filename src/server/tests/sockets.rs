@@ -35,7 +35,7 @@ fn start(config: &Config, io_threads: usize) -> Running {
     let stream = signals_from(OwnedFd::from(pipe)).unwrap();
     let server = thread::spawn({
         let app = app.clone();
-        move || run_blocking(app, listeners, stream, io_threads)
+        move || run_blocking(app, listeners, stream, io_threads, || 0)
     });
     Running { app, address, signals, server, worker: thread::spawn(move || echo(worker)) }
 }
@@ -184,7 +184,7 @@ fn task_and_answer_know_the_addresses() {
     assert_eq!(listeners[0].url(), format!("http://{address}"));
     let (mut signals, pipe) = UnixStream::pair().unwrap();
     let stream = signals_from(OwnedFd::from(pipe)).unwrap();
-    let server = thread::spawn(move || run_blocking(app, listeners, stream, 1));
+    let server = thread::spawn(move || run_blocking(app, listeners, stream, 1, || 0));
     let mut client = TcpStream::connect(address).unwrap();
     client.write_all(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     let task = loop {
