@@ -13,6 +13,8 @@ pub mod http;
 pub mod logging;
 #[cfg(not(loom))]
 pub mod manifest;
+#[cfg(all(feature = "python", not(loom)))]
+pub mod python;
 #[cfg(not(loom))]
 pub mod report;
 pub mod router;

@@ -14,12 +14,13 @@ import sys
 
 from polygil._app import App, collect_mistakes
 from polygil._errors import SignatureError
-from polygil._report import failure_report, short_report
+from polygil._report import failure_report, format_traceback, short_report
 from polygil._signature import inspect_handler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
     from typing import Any
 
     from polygil._signature import Plan
@@ -41,7 +42,17 @@ def bootstrap(sys_path: list[str], argv: list[str]) -> None:
     """
     sys.path[:] = sys_path
     sys.argv[:] = argv
+    # Both make or hand out objects of every interpreter in the process; whoever touches them corrupts another's heap.
+    sys._current_frames = _refused("_current_frames")
+    sys._current_exceptions = _refused("_current_exceptions")
     collect_mistakes(True)
+
+
+def _refused(name: str) -> Callable[[], Any]:
+    def refuse() -> Any:
+        raise RuntimeError(f"sys.{name}() reaches into other interpreters and is refused in a sub-interpreter")
+
+    return refuse
 
 
 def resolve(module: str, qualname: str, path_parameter_names: tuple[str, ...]) -> Resolved:
@@ -106,9 +117,22 @@ def after_import() -> None:
     gc.set_threshold(GC_THRESHOLD)
 
 
-def collect() -> int:
-    """Collect all garbage now; the worker calls it when it is idle. Returns the number of unreachable objects."""
-    return gc.collect()
+def format_exception(error: BaseException) -> str:
+    """Return what Python would print of an exception that a handler raised, for the log and for `--debug`."""
+    return format_traceback(error)
+
+
+def stack_of(frame: FrameType) -> str:
+    """Return where a thread is, given its innermost frame: the innermost call comes last."""
+    from traceback import format_stack
+
+    return "".join(format_stack(frame))
+
+
+def report_text(reports: Report | list[Report]) -> str:
+    """Return the reports of failed hooks as text for the log."""
+    texts = [reports] if isinstance(reports, dict) else reports
+    return "\n".join(f"{report['message']}\n{report['traceback']}".rstrip() for report in texts)
 
 
 def _app(module: str, attribute: str) -> tuple[App | None, Report | None]:

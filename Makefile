@@ -1,0 +1,56 @@
+# The two commands that matter: `make serve` and `make test`. Everything they need is found or made in .venv and target.
+.DEFAULT_GOAL := help
+.PHONY: help build serve test loom fuzz bench clean
+.DELETE_ON_ERROR:
+SHELL := /bin/sh
+
+VENV := .venv
+HOST ?= 127.0.0.1
+PORT ?= 8000
+APP ?= users:app
+
+help: ## Lists the targets.
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+# A venv of the first suitable Python; scripts/find-python says what to install where there is none.
+$(VENV)/bin/maturin:
+	@python=$$(scripts/find-python) || exit 1; \
+	command -v cargo >/dev/null || { echo "polygil is built with Rust 1.88 or newer: install it from https://rustup.rs" >&2; exit 1; }; \
+	"$$python" -m venv $(VENV)
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check 'maturin>=1.9,<2'
+
+build: $(VENV)/bin/maturin ## Builds the native module and leaves the command in .venv/bin/polygil.
+	@VIRTUAL_ENV="$(CURDIR)/$(VENV)" PYO3_PYTHON="$(CURDIR)/$(VENV)/bin/python" \
+	$(VENV)/bin/maturin develop --release --quiet
+
+serve: build ## Serves an example app on http://127.0.0.1:8000 (APP=hello:app, todo:app or cpu:app for the others).
+	@$(VENV)/bin/polygil serve --app-dir examples --host $(HOST) --port $(PORT) $(APP)
+
+# What each step of `test` prints on failure is its own; the step that failed is the last one named.
+STEP = @printf '\n== %s\n'
+CARGO_PYTHON = PYO3_PYTHON="$(CURDIR)/$(VENV)/bin/python" cargo
+
+test: build $(VENV)/test-requirements ## Runs every test and check.
+	$(STEP) 'format'
+	@cargo fmt --all --check
+	$(STEP) 'clippy, with and without Python'
+	@cargo clippy --quiet --workspace --all-targets -- -D warnings
+	@$(CARGO_PYTHON) clippy --quiet --features python --lib -- -D warnings
+	$(STEP) 'docs'
+	@RUSTDOCFLAGS='-D warnings' cargo doc --quiet --workspace --no-deps
+	$(STEP) 'unit tests, and the server over real sockets'
+	@cargo test --quiet --workspace
+	$(STEP) 'the Python package'
+	@$(VENV)/bin/python -m pytest -q tests/python
+
+$(VENV)/test-requirements: tests/requirements.txt | build
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@cp tests/requirements.txt $@
+
+bench: build ## Measures what the README's table says, on this machine.
+	@$(VENV)/bin/python benches/dispatch_cost.py
+	@echo
+	@$(VENV)/bin/python benches/report.py
+
+clean: ## Removes what was built.
+	rm -rf $(VENV) target

@@ -1,0 +1,228 @@
+//! The commands `serve`, `routes` and `check`, and the functions behind `polygil.serve(app)`.
+//!
+//! Runs in the main interpreter, on its thread: loads the target, builds the table, and for `serve` lets go of the GIL for as
+//! long as the server lives. Exit codes: 0 done, 1 a handler is missing or something was lost, 2 could not run at all.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::ffi::Gil;
+use super::handler::Unresolved;
+use super::interpreter::{self, Interpreter, STACK_BYTES};
+use super::serve;
+use super::worker::{self, Setup};
+use crate::cli::{self, Command};
+use crate::config::Config;
+use crate::manifest;
+use crate::report::{Report, Verdict};
+use crate::router::{RouteId, RouteSpec, Router};
+
+/// Everything well.
+pub const OK: i32 = 0;
+/// A handler is missing, a worker was lost for good, a drain left something undone.
+pub const FAILED: i32 = 1;
+/// Bad options, no such app, no such address: nothing was tried.
+pub const COULD_NOT_RUN: i32 = 2;
+
+/// A command that ends early: what to print on stderr, and the exit code.
+pub struct Stop {
+    /// Complete lines.
+    pub message: String,
+    /// The process's exit code.
+    pub code: i32,
+}
+
+impl Stop {
+    /// Could not run, for this reason.
+    pub fn could_not_run(message: impl Into<String>) -> Self {
+        Self { message: message.into(), code: COULD_NOT_RUN }
+    }
+}
+
+impl From<PyErr> for Stop {
+    fn from(error: PyErr) -> Self {
+        Self::could_not_run(error.to_string())
+    }
+}
+
+/// What a target holds.
+pub struct Loaded {
+    /// The table.
+    pub router: Router,
+    /// Module and attribute of the App with the hooks; None for a manifest.
+    pub app: Option<(String, String)>,
+}
+
+/// `polygil ARGS`: does what they say and gives the exit code.
+pub fn main(py: Python<'_>, args: &[OsString]) -> i32 {
+    let outcome = cli::parse_process(args).map_err(|error| Stop { message: error.text, code: COULD_NOT_RUN });
+    let outcome = outcome.and_then(|command| match command {
+        Command::Help(text) | Command::Version(text) => {
+            print!("{text}");
+            Ok(OK)
+        }
+        Command::Serve { target, config } => serve_target(py, &target, &config),
+        Command::Routes { target, json, config } => routes(py, &target, json, &config),
+        Command::Check { target, json, config } => check(py, &target, json, &config),
+    });
+    outcome.unwrap_or_else(|stop| {
+        eprintln!("{}", stop.message.trim_end());
+        stop.code
+    })
+}
+
+fn serve_target(py: Python<'_>, target: &str, config: &Config) -> Result<i32, Stop> {
+    let loaded = load(py, target, config, false)?;
+    serve::serve(py, target, loaded, config, None)
+}
+
+fn routes(py: Python<'_>, target: &str, json: bool, config: &Config) -> Result<i32, Stop> {
+    let loaded = load(py, target, config, true)?;
+    let routes = loaded.router.routes();
+    if json {
+        println!("{}", cli::routes_json(routes));
+    } else {
+        print!("{}", cli::routes_text(routes));
+    }
+    Ok(OK)
+}
+
+fn check(py: Python<'_>, target: &str, json: bool, config: &Config) -> Result<i32, Stop> {
+    let loaded = load(py, target, config, true)?;
+    let report = check_loaded(py, target, loaded)?;
+    if json {
+        println!("{}", report.json());
+    } else {
+        print!("{}", report.text());
+    }
+    Ok(if report.ok { OK } else { FAILED })
+}
+
+/// Resolves every handler in a sub-interpreter that is made for it.
+fn check_loaded(py: Python<'_>, target: &str, loaded: Loaded) -> Result<Report, Stop> {
+    let router = Arc::new(loaded.router);
+    let setup = setup(py, Arc::clone(&router), loaded.app)?;
+    let in_interpreter = move || {
+        // SAFETY: main is prepared by `setup` and waits for this thread below; the thread is new.
+        let mut interpreter = unsafe { Interpreter::create() }.map_err(|error| error.to_string())?;
+        let missing = interpreter.run(|gil| match worker::resolve_all(gil, &setup) {
+            Ok(outcomes) => {
+                Ok(outcomes.into_iter().filter_map(|(id, outcome)| Some((id, outcome.err()?))).collect::<Vec<_>>())
+            }
+            Err(raised) => Err(raised.summary()),
+        });
+        // Threads that an import started and nobody can join: the process exits soon, and does not finalize this one.
+        let _ = interpreter.end();
+        missing
+    };
+    let missing = py.detach(|| {
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(in_interpreter);
+        thread.map_err(|error| error.to_string())?.join().map_err(|_| "the check panicked".to_owned())?
+    });
+    let missing = missing.map_err(Stop::could_not_run)?;
+    Ok(report(target, &router, &missing))
+}
+
+/// A verdict for each route of the table.
+pub fn report(target: &str, router: &Router, missing: &[(RouteId, Unresolved)]) -> Report {
+    let verdicts = router.routes().iter().enumerate().map(|(index, route)| {
+        if let Some(reason) = &route.unreachable {
+            return Verdict::failing(route, "unreachable", reason, Value::Null);
+        }
+        match missing.iter().find(|(id, _)| id.0 as usize == index) {
+            Some((_, unresolved)) => {
+                let details = serde_json::from_str(&unresolved.report).unwrap_or(Value::Null);
+                Verdict::failing(route, unresolved.failure.code(), &unresolved.message, details)
+            }
+            None => Verdict::ok(route),
+        }
+    });
+    Report::new(target, verdicts.collect())
+}
+
+/// What every worker needs to know; prepares the main interpreter for them.
+pub fn setup(py: Python<'_>, router: Arc<Router>, app: Option<(String, String)>) -> PyResult<Setup> {
+    // SAFETY: `py` proves that this thread is attached to main; the brand is this borrow's own.
+    let prepared = interpreter::prepare_main(unsafe { Gil::assume() }).map_err(|raised| raised.summary());
+    prepared.map_err(pyo3::exceptions::PyImportError::new_err)?;
+    let sys = py.import("sys")?;
+    Ok(Setup {
+        router,
+        app,
+        sys_path: sys.getattr("path")?.extract()?,
+        argv: sys.getattr("argv")?.extract()?,
+        lazy: false,
+        debug: false,
+        handler_timeout: Config::default().handler_timeout,
+        request_id_prefix: String::new(),
+        cores: Vec::new(),
+    })
+}
+
+/// What `polygil._loader.load` answers.
+#[derive(Deserialize)]
+pub struct Described {
+    module: Option<String>,
+    attribute: Option<String>,
+    routes: Vec<RouteSpec>,
+    errors: Vec<LoadError>,
+}
+
+#[derive(Deserialize)]
+struct LoadError {
+    code: String,
+    message: String,
+    #[serde(default)]
+    traceback: Option<String>,
+}
+
+/// Loads a target: `module:app`, or a manifest. `collect` keeps routes that no other interpreter can reach, to report them.
+pub fn load(py: Python<'_>, target: &str, config: &Config, collect: bool) -> Result<Loaded, Stop> {
+    let loader = py.import("polygil._loader")?;
+    loader.call_method1("set_app_dir", (config.app_dir.as_os_str(),))?;
+    if Path::new(target).extension().is_some_and(|extension| extension == "toml") {
+        let mut path = PathBuf::from(target);
+        if !path.exists() {
+            path = config.app_dir.join(target);
+        }
+        let routes = manifest::load(&path).map_err(|error| Stop::could_not_run(error.to_string()))?;
+        return table(Described { module: None, attribute: None, routes, errors: Vec::new() }, collect);
+    }
+    let described: String = loader.call_method1("load", (target, collect))?.extract()?;
+    table(parse_described(&described)?, collect)
+}
+
+/// What `polygil._loader` wrote.
+pub fn parse_described(text: &str) -> Result<Described, Stop> {
+    serde_json::from_str(text).map_err(|error| Stop::could_not_run(format!("polygil's loader gave no table: {error}")))
+}
+
+/// The router of a description, or all that is wrong with it.
+pub fn table(described: Described, collect: bool) -> Result<Loaded, Stop> {
+    let mut mistakes: Vec<String> = described
+        .errors
+        .into_iter()
+        .map(|error| {
+            let traceback =
+                error.traceback.filter(|text| !text.is_empty()).map(|text| format!("\n{}", text.trim_end()));
+            format!("{}: {}{}", error.code, error.message, traceback.unwrap_or_default())
+        })
+        .collect();
+    if !collect {
+        let unreachable = described.routes.iter().filter_map(|route| Some((route, route.unreachable.as_ref()?)));
+        mistakes.extend(unreachable.map(|(route, reason)| format!("{}: {reason}", route.origin)));
+    }
+    match Router::build(described.routes) {
+        Ok(router) if mistakes.is_empty() => Ok(Loaded { router, app: described.module.zip(described.attribute) }),
+        Ok(_) => Err(Stop::could_not_run(mistakes.join("\n"))),
+        Err(errors) => {
+            mistakes.extend(errors.iter().map(ToString::to_string));
+            Err(Stop::could_not_run(mistakes.join("\n")))
+        }
+    }
+}

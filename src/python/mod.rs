@@ -1,0 +1,19 @@
+//! The only part that knows Python, and the only unsafe code.
+//!
+//! Every `unsafe` block says which interpreter's GIL is held and who owns the reference. Worker threads use raw `pyo3::ffi`
+//! through the wrappers of [`ffi`]; PyO3's safe layer appears in [`module`] alone, which runs in the main interpreter.
+#![allow(unsafe_code)]
+
+mod bench;
+mod command;
+mod convert;
+mod ffi;
+mod handler;
+mod interpreter;
+mod json;
+mod module;
+mod request;
+mod serve;
+mod supervisor;
+mod worker;
+mod workers;

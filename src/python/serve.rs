@@ -1,0 +1,246 @@
+//! Puts a server together and takes it apart: workers, listeners, signals, and the exit code.
+//!
+//! Order matters on both ways. Up: bind (an address in use is known at once), workers (a missing handler fails the start),
+//! then accept, then say ready. Down: the server drains, the pool closes, workers end their interpreters on their own
+//! threads, and only then does main go on. Where something does not end, the process must not finalize Python:
+//! `polygil._signals.leave_unfinalized` sees to that at exit.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use pyo3::prelude::*;
+
+use super::command::{self, FAILED, Loaded, OK, Stop};
+use super::workers::{self, Report, StartError, Workers};
+use crate::config::Config;
+use crate::dispatch::{Pool, PoolOptions, reply};
+use crate::http;
+use crate::router::RouteId;
+use crate::server::{self, DrainEnd, ServerOptions};
+use crate::task::Task;
+
+/// How long workers may take to finish what the pool still holds, once every connection is gone.
+const JOIN_PATIENCE: Duration = Duration::from_secs(10);
+/// The same after a drain that was cut short: what runs then has been given up.
+const CUT_PATIENCE: Duration = Duration::from_millis(500);
+
+/// The servers of this process, for `stats`.
+static SERVERS: Mutex<Vec<Weak<server::App>>> = Mutex::new(Vec::new());
+
+/// Serves what was loaded until a signal (or `control`'s stop) ends it; gives the exit code.
+///
+/// `control.on_ready(url, stop)` is called once connections are accepted.
+pub fn serve(
+    py: Python<'_>,
+    target: &str,
+    loaded: Loaded,
+    config: &Config,
+    control: Option<Py<PyAny>>,
+) -> Result<i32, Stop> {
+    start_logging(config);
+    let listeners = server::bind(config).map_err(|error| Stop::could_not_run(error.to_string()))?;
+    let url = listeners[0].url();
+    let signals = py.import("polygil._signals")?.call_method0("Signals")?;
+    signals.call_method0("__enter__")?;
+    let fds: (RawFd, RawFd) = signals.getattr("fds")?.extract()?;
+    let (signal_fd, stop_fd) = (duplicate(fds.0)?, File::from(duplicate(fds.1)?));
+
+    let outcome = run(py, target, loaded, config, Doors { listeners, signal_fd, stop_fd }, |py, port| {
+        announce(config, port)?;
+        match &control {
+            // The program that started it has its own way to tell its user.
+            Some(control) => drop(control.call_method1(py, "on_ready", (&url, signals.getattr("stop")?))?),
+            None => println!("polygil: serving {} on {url} with {}", shown(target), counted(config.workers, "worker")),
+        }
+        Ok(())
+    });
+    let none = py.None();
+    signals.call_method1("__exit__", (&none, &none, &none))?;
+    outcome
+}
+
+/// What connects a server to the world.
+struct Doors {
+    listeners: Vec<server::SmolListener>,
+    signal_fd: OwnedFd,
+    stop_fd: File,
+}
+
+fn run(
+    py: Python<'_>,
+    target: &str,
+    loaded: Loaded,
+    config: &Config,
+    doors: Doors,
+    ready: impl FnOnce(Python<'_>, Option<u16>) -> Result<(), Stop>,
+) -> Result<i32, Stop> {
+    let router = Arc::new(loaded.router);
+    let prefix = request_id_prefix();
+    let mut setup = command::setup(py, Arc::clone(&router), loaded.app)?;
+    setup.lazy = config.lazy;
+    setup.debug = config.debug;
+    setup.handler_timeout = config.handler_timeout;
+    setup.request_id_prefix.clone_from(&prefix);
+    if config.pin {
+        setup.cores = affinity::get_thread_affinity().unwrap_or_default();
+    }
+    let options = PoolOptions {
+        workers: config.workers,
+        lane_depth: config.queue_depth,
+        overflow_depth: config.overflow_depth,
+        placement: config.placement,
+    };
+    // A client that left while its task waited frees the task's place.
+    let pool = Pool::with_stale(options, |task: &Task| task.reply.is_caller_gone());
+    let Doors { listeners, signal_fd, stop_fd } = doors;
+    let options = workers::Options {
+        workers: config.workers,
+        interrupt_grace: config.interrupt_grace,
+        max_replacements: config.max_replacements,
+        exhausted: Box::new(move || {
+            // The server reads this as SIGTERM. A full pipe holds a signal already.
+            drop((&stop_fd).write(&[server::Signal::TERMINATE.0]));
+        }),
+    };
+    let pool_of_workers = Arc::clone(&pool);
+    // SAFETY: main is initialized and `command::setup` has prepared it; this thread is detached meanwhile; `Workers::stop` is
+    // called below before this returns, and `leave_unfinalized` keeps main from being finalized where it says so.
+    let workers = py.detach(|| unsafe { Workers::start(setup, pool_of_workers, options) });
+    let workers = workers.map_err(|error| start_failure(target, &router, error))?;
+
+    let app = Arc::new(server::App::new(Arc::clone(&router), pool, ServerOptions::new(config, prefix)));
+    servers().push(Arc::downgrade(&app));
+    let port = listeners[0].address().map(|address| address.port());
+    let announced = ready(py, port);
+    let (drained, report) = py.detach(|| {
+        let drained = announced.is_ok().then(|| {
+            let signals = server::signals_from(signal_fd)?;
+            let give_up = || workers.abandon_running().len();
+            Ok::<_, std::io::Error>(server::run_blocking(
+                Arc::clone(&app),
+                listeners,
+                signals,
+                config.io_threads,
+                give_up,
+            ))
+        });
+        let cut = !matches!(&drained, Some(Ok(report)) if report.ended == DrainEnd::Finished);
+        let patience = if cut { CUT_PATIENCE } else { JOIN_PATIENCE };
+        (drained, workers.stop(Instant::now() + patience))
+    });
+    servers().retain(|server| server.strong_count() > 0 && !server.ptr_eq(&Arc::downgrade(&app)));
+    if report.left_behind > 0 {
+        py.import("polygil._signals")?.call_method0("leave_unfinalized")?;
+    }
+    announced?;
+    match drained {
+        Some(Ok(drained)) => Ok(exit_code(&router, &drained, &report)),
+        Some(Err(error)) => Err(Stop::could_not_run(format!("the signals cannot be read: {error}"))),
+        None => Ok(FAILED),
+    }
+}
+
+fn exit_code(router: &crate::router::Router, drained: &server::DrainReport, report: &Report) -> i32 {
+    for task in &report.unfinished {
+        let route = router.route(task.route);
+        tracing::error!(
+            route = format!("{} {}", route.method, route.pattern),
+            ran_ms = task.ran.as_millis() as u64,
+            "the handler still ran when the server stopped"
+        );
+    }
+    if report.left_behind > 0 {
+        let count = report.left_behind;
+        tracing::error!(count, "interpreters are left behind; the process exits without finalizing Python");
+    }
+    let clean = drained.ended == DrainEnd::Finished && report.unfinished.is_empty();
+    if clean && report.left_behind == 0 && !report.exhausted { OK } else { FAILED }
+}
+
+fn start_failure(target: &str, router: &crate::router::Router, error: StartError) -> Stop {
+    let message = match error {
+        StartError::Unresolved(missing) => {
+            let report = command::report(target, router, &missing).text();
+            format!("{report}the server does not start with handlers missing; --lazy serves them as 5xx instead")
+        }
+        StartError::Failed(message) => message,
+    };
+    Stop { message, code: FAILED }
+}
+
+/// A target in the ready line; the table of an App object is just that.
+fn shown(target: &str) -> &str {
+    if target.starts_with('{') { "an app" } else { target }
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
+
+/// The port, where scripts look for it.
+fn announce(config: &Config, port: Option<u16>) -> Result<(), Stop> {
+    let port = port.map_or_else(String::new, |port| format!("{port}\n"));
+    if let Some(path) = &config.port_file {
+        write_whole(path, &port)
+            .map_err(|error| Stop::could_not_run(format!("--port-file {}: {error}", path.display())))?;
+    }
+    if let Some(fd) = config.ready_fd {
+        // SAFETY: the number was given to be used and closed here; nothing else in the process owns it. One that is not open
+        // makes the write fail.
+        let mut file = unsafe { <File as std::os::fd::FromRawFd>::from_raw_fd(fd) };
+        file.write_all(port.as_bytes()).map_err(|error| Stop::could_not_run(format!("--ready-fd {fd}: {error}")))?;
+    }
+    Ok(())
+}
+
+/// Readers see no file or a whole one.
+fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    std::fs::write(&name, text)?;
+    std::fs::rename(&name, path)
+}
+
+fn duplicate(fd: RawFd) -> Result<OwnedFd, Stop> {
+    // SAFETY: the descriptor belongs to the Signals object, which is alive and keeps it open for the length of this call.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    borrowed.try_clone_to_owned().map_err(|error| Stop::could_not_run(error.to_string()))
+}
+
+/// Tells this start of the server from others in a log: the time and the process.
+fn request_id_prefix() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{:08x}{:04x}", since.as_secs() as u32, std::process::id() as u16)
+}
+
+fn start_logging(config: &Config) {
+    crate::logging::start(config);
+}
+
+/// The counters of this process's servers, as a JSON list.
+pub fn stats() -> String {
+    let stats: Vec<_> = servers().iter().filter_map(Weak::upgrade).map(|app| app.stats()).collect();
+    serde_json::to_string(&stats).expect("counters always serialize")
+}
+
+fn servers() -> std::sync::MutexGuard<'static, Vec<Weak<server::App>>> {
+    SERVERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A task without parameters, for the benchmark of the call.
+pub fn sample_task() -> Task {
+    let mut connection = http::Connection::new(http::Limits::default());
+    connection.receive(b"GET / HTTP/1.1\r\nhost: benchmark\r\n\r\n");
+    let head = match connection.next_event() {
+        Ok(http::Event::Head(head)) => head,
+        _ => unreachable!("a whole, valid head was given"),
+    };
+    let (reply, _) = reply::channel();
+    let request = http::Request { head, body: Vec::new() };
+    Task { id: 0, route: RouteId(0), params: Vec::new(), request, client: None, server: None, reply }
+}

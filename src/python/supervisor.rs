@@ -1,0 +1,234 @@
+//! Time budgets: which task each worker runs, since when, and what happens when it is over its time.
+//!
+//! Each worker has a [`Watch`]. The worker writes into it at the start and at the end of each task; one supervisor thread
+//! reads them all. A task over its budget is *interrupted*: a visitor thread attaches to the worker's interpreter and has
+//! `polygil.HandlerTimeout` raised in the handler. If the handler has not come back after the grace (stuck in C, or catching
+//! everything), it is *abandoned*: the supervisor answers in its place and has the worker replaced.
+//!
+//! The exactness lies in who holds what. The interrupt is set, and taken back at a task's end, under the interpreter's GIL
+//! *and* the watch's lock, and only while the number of the running task is the one that was over its budget: so it can never
+//! hit the next task. The lock is never held while waiting for a GIL.
+//!
+//! The supervisor sleeps for the shortest budget or until the next task is due, whichever comes first: a task that starts
+//! while it sleeps cannot be over its budget before it wakes. Nothing is armed or woken per request.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::ffi::{Gil, PyResult};
+use super::interpreter::{InterpreterAddress, visit};
+use crate::dispatch::reply::ReplySender;
+use crate::error::Failure;
+use crate::http::Response;
+use crate::router::RouteId;
+
+/// What a worker runs at this moment.
+struct Running {
+    /// Counts the worker's tasks: tells this one from the next.
+    number: u64,
+    route: RouteId,
+    request: u64,
+    started: Instant,
+    budget: Duration,
+    /// When the interrupt was asked for.
+    interrupted: Option<Instant>,
+    /// Where the handler was when the interrupt reached its interpreter.
+    stack: String,
+    reply: ReplySender<Response>,
+}
+
+#[derive(Default)]
+struct State {
+    number: u64,
+    running: Option<Running>,
+    address: Option<InterpreterAddress>,
+    visitors: usize,
+    abandoned: bool,
+}
+
+/// One worker's entry in the supervisor's book.
+#[derive(Default)]
+pub struct Watch {
+    state: Mutex<State>,
+    left: Condvar,
+}
+
+/// A task that was abandoned, by name.
+#[derive(Debug, Clone)]
+pub struct Abandoned {
+    /// The route whose handler did not come back.
+    pub route: RouteId,
+    /// The request's number.
+    pub request: u64,
+    /// How long it had run.
+    pub ran: Duration,
+    /// The handler's Python stack, where its interpreter's GIL could be had to read it.
+    pub stack: String,
+}
+
+/// What the end of a task found.
+pub enum Finished {
+    /// In time.
+    InTime,
+    /// Interrupted: an exception may still be pending and must be taken back, with `address`.
+    Interrupted(InterpreterAddress),
+    /// The supervisor has given the worker up; somebody else has answered and another worker has its lane.
+    Abandoned,
+}
+
+impl Watch {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No invariant spans a panic here: every critical section is a few assignments.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The worker's interpreter is up.
+    pub fn open(&self, address: InterpreterAddress) {
+        self.lock().address = Some(address);
+    }
+
+    /// The worker starts a task.
+    pub fn begin(&self, route: RouteId, request: u64, budget: Duration, reply: ReplySender<Response>) {
+        let started = Instant::now();
+        let mut state = self.lock();
+        state.number += 1;
+        let number = state.number;
+        let stack = String::new();
+        state.running = Some(Running { number, route, request, started, budget, interrupted: None, stack, reply });
+    }
+
+    /// The worker has the task's outcome. Call it attached, before any further Python code runs.
+    pub fn finish(&self) -> Finished {
+        let mut state = self.lock();
+        let running = state.running.take();
+        if state.abandoned {
+            return Finished::Abandoned;
+        }
+        match (running.and_then(|running| running.interrupted), state.address) {
+            (Some(_), Some(address)) => Finished::Interrupted(address),
+            _ => Finished::InTime,
+        }
+    }
+
+    /// The worker is about to end its interpreter: no new visitor, and wait for those inside. Call it detached.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        state.address = None;
+        while state.visitors > 0 {
+            state = self.left.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Gives the worker up: answers the running task with `failure` and says what it was. None when nothing ran.
+    pub fn abandon(&self, failure: Failure, detail: &str, request_id_prefix: &str) -> Option<Abandoned> {
+        let mut state = self.lock();
+        let running = state.running.as_ref()?;
+        let abandoned = Abandoned {
+            route: running.route,
+            request: running.request,
+            ran: running.started.elapsed(),
+            stack: running.stack.clone(),
+        };
+        let mut response = failure.response(detail);
+        let request_id = format!("{request_id_prefix}-{}", running.request);
+        response.headers.push(("x-request-id".into(), request_id.into_bytes().into()));
+        // Somebody may have been first (the caller left): then this answer is not wanted.
+        drop(running.reply.send(response));
+        state.abandoned = true;
+        Some(abandoned)
+    }
+
+    /// What is due now, and when to look again.
+    fn due(&self, now: Instant, grace: Duration) -> (Due, Option<Instant>) {
+        let mut state = self.lock();
+        if state.abandoned {
+            return (Due::Nothing, None);
+        }
+        let address = state.address;
+        let Some(running) = state.running.as_mut() else { return (Due::Nothing, None) };
+        if let Some(interrupted) = running.interrupted {
+            let end = interrupted + grace;
+            return if now >= end { (Due::Abandon, None) } else { (Due::Nothing, Some(end)) };
+        }
+        let end = running.started + running.budget;
+        if now < end {
+            return (Due::Nothing, Some(end));
+        }
+        running.interrupted = Some(now);
+        let number = running.number;
+        match address {
+            Some(address) => {
+                state.visitors += 1;
+                (Due::Interrupt { address, number }, Some(now + grace))
+            }
+            None => (Due::Nothing, Some(now + grace)),
+        }
+    }
+
+    fn visitor_left(&self) {
+        self.lock().visitors -= 1;
+        self.left.notify_all();
+    }
+}
+
+enum Due {
+    Nothing,
+    Interrupt { address: InterpreterAddress, number: u64 },
+    Abandon,
+}
+
+/// Looks through the watches once: interrupts what is over its budget, and gives to `abandon` the index of each worker whose
+/// grace is over. Says when to look again, at the latest: `shortest_budget` from now.
+pub fn look(
+    watches: &[Arc<Watch>],
+    grace: Duration,
+    shortest_budget: Duration,
+    mut abandon: impl FnMut(usize),
+) -> Duration {
+    let now = Instant::now();
+    let mut next = now + shortest_budget;
+    for (index, watch) in watches.iter().enumerate() {
+        let (due, again) = watch.due(now, grace);
+        next = again.map_or(next, |again| next.min(again));
+        match due {
+            Due::Nothing => {}
+            Due::Interrupt { address, number } => interrupt(Arc::clone(watch), address, number),
+            Due::Abandon => abandon(index),
+        }
+    }
+    next.saturating_duration_since(Instant::now())
+}
+
+/// Has HandlerTimeout raised in the worker's handler, on a thread of its own: the interpreter's GIL may never come free.
+fn interrupt(watch: Arc<Watch>, address: InterpreterAddress, number: u64) {
+    let visitor = Arc::clone(&watch);
+    let started = std::thread::Builder::new().name("polygil-interrupt".into()).spawn(move || {
+        // SAFETY: `due` counted this visitor while the address was there, and `Watch::close` waits for it before the worker
+        // ends its interpreter; the thread is new, so it has no thread state.
+        unsafe {
+            visit(address, |gil| {
+                // Any failure in here means that no interrupt is set: the grace runs out and the worker is replaced.
+                drop(raise_timeout(gil, &visitor, &address, number));
+            });
+        }
+        visitor.visitor_left();
+    });
+    if let Err(error) = started {
+        tracing::error!(%error, "no thread to interrupt a handler that is over its budget");
+        watch.visitor_left();
+    }
+}
+
+fn raise_timeout<'i>(gil: Gil<'i>, watch: &Watch, address: &InterpreterAddress, number: u64) -> PyResult<'i, ()> {
+    let worker = gil.import(c"polygil._worker")?;
+    let timeout = gil.import(c"polygil")?.attr(c"HandlerTimeout")?;
+    // Where it stands, for the log, should it have to be abandoned.
+    let stack = address.frame(gil).and_then(|frame| worker.call_method(c"stack_of", &[&frame]).ok());
+    let stack = stack.map(|stack| stack.display()).unwrap_or_default();
+    let mut state = watch.lock();
+    if let Some(running) = state.running.as_mut().filter(|running| running.number == number) {
+        running.stack = stack;
+        address.set_async_exception(gil, Some(&timeout));
+    }
+    Ok(())
+}

@@ -1,0 +1,353 @@
+//! All workers of a server: started in parallel, watched, replaced when lost, joined at the end.
+//!
+//! One supervisor thread owns the threads' handles and the watches. It sleeps on a channel, on which worker threads report
+//! their end and the server its wish to stop, until the next budget is due (see [`super::supervisor`]).
+//!
+//! A worker is lost when its handler does not come back from an interrupt, or when its thread panics. It is replaced on the
+//! same lane: a new thread makes a new interpreter (about 20 ms, 1.7 MiB that are never returned), and the pool gives it the
+//! lane's tasks. `max_replacements` bounds that over the server's life; beyond it [`Options::exhausted`] is called once, for
+//! the server to stop and exit non-zero, rather than limp.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::handler::Unresolved;
+use super::interpreter::STACK_BYTES;
+use super::supervisor::{Abandoned, Watch, look};
+use super::worker::{self, Ended, Setup, Started};
+use crate::dispatch::Pool;
+use crate::error::Failure;
+use crate::router::RouteId;
+use crate::task::Task;
+
+/// What a client reads whose handler still ran when the server stopped.
+const STOPPED: &str = "the server stopped before the handler came back";
+
+/// How many workers there are and what becomes of lost ones.
+pub struct Options {
+    /// Workers, each with a thread, an interpreter and a lane of the pool.
+    pub workers: usize,
+    /// From the interrupt of a handler over its budget to the replacement of its worker.
+    pub interrupt_grace: Duration,
+    /// Replacements over the server's life.
+    pub max_replacements: usize,
+    /// Called once when a worker is lost and may not be replaced.
+    pub exhausted: Box<dyn Fn() + Send + Sync>,
+}
+
+/// Why the workers did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// Routes without a handler: the `check` report.
+    Unresolved(Vec<(RouteId, Unresolved)>),
+    /// No thread, no interpreter, or a start-up hook that raised.
+    Failed(String),
+}
+
+/// How the workers ended.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Workers that still ran Python at the deadline: what they ran.
+    pub unfinished: Vec<Abandoned>,
+    /// Interpreters or threads that are left: the process must exit without finalizing Python.
+    pub left_behind: usize,
+    /// Workers that were replaced.
+    pub replaced: usize,
+    /// A worker was lost beyond the bound of replacements.
+    pub exhausted: bool,
+}
+
+/// The running workers.
+pub struct Workers {
+    events: Sender<Event>,
+    shared: Arc<Shared>,
+    supervisor: JoinHandle<Report>,
+}
+
+struct Shared {
+    setup: Setup,
+    pool: Arc<Pool<Task>>,
+    options: Options,
+    /// The watch of the worker that has each lane now.
+    watches: Mutex<Vec<Arc<Watch>>>,
+}
+
+enum Event {
+    /// The thread of lane `index`'s worker with this serial number is over.
+    Ended {
+        index: usize,
+        serial: usize,
+        ended: Option<Ended>,
+    },
+    /// The replacement on lane `index` has started, or not.
+    Started {
+        index: usize,
+        outcome: Started,
+    },
+    Stop {
+        deadline: Instant,
+    },
+}
+
+impl Workers {
+    /// Starts the workers and waits until each is ready, or until one is not: then none is left.
+    ///
+    /// # Safety
+    /// The main interpreter is initialized and prepared (`interpreter::prepare_main`), is not finalized before
+    /// [`Workers::stop`] has returned, and not at all if that says that something was left behind. The calling thread is
+    /// detached from it.
+    pub unsafe fn start(setup: Setup, pool: Arc<Pool<Task>>, options: Options) -> Result<Self, StartError> {
+        let (events, inbox) = channel();
+        let count = options.workers;
+        let watches = (0..count).map(|_| Arc::default()).collect();
+        let shared = Arc::new(Shared { setup, pool, options, watches: Mutex::new(watches) });
+        let mut crew = Crew::new(Arc::clone(&shared), events.clone());
+        let (started, answers) = channel();
+        for index in 0..count {
+            let started = started.clone();
+            // Nobody listens any more once another worker has failed.
+            let tell = move |outcome| drop(started.send(outcome));
+            crew.hire(index, tell).map_err(|error| StartError::Failed(format!("no thread: {error}")))?;
+        }
+        drop(started);
+        if let Err(error) = all_ready(&answers, count) {
+            shared.pool.close();
+            crew.wait_for_all(&inbox, Instant::now() + Duration::from_secs(10));
+            return Err(error);
+        }
+        let supervisor = std::thread::Builder::new()
+            .name("polygil-supervisor".into())
+            .spawn(move || crew.supervise(&inbox))
+            .map_err(|error| StartError::Failed(format!("no thread: {error}")))?;
+        Ok(Self { events, shared, supervisor })
+    }
+
+    /// Answers what still runs with `worker_lost` and gives those workers up: the deadline of a drain. Says what it was.
+    pub fn abandon_running(&self) -> Vec<Abandoned> {
+        self.shared
+            .watches()
+            .iter()
+            .filter_map(|watch| self.shared.abandon(watch, Failure::WorkerLost, STOPPED))
+            .collect()
+    }
+
+    /// Closes the pool, lets the workers finish what it holds, and joins them; gives up at `deadline`.
+    pub fn stop(self, deadline: Instant) -> Report {
+        self.shared.pool.close();
+        // Should the supervisor be gone, joining it says so.
+        drop(self.events.send(Event::Stop { deadline }));
+        self.supervisor.join().unwrap_or_else(|_| {
+            tracing::error!("the supervisor of the workers panicked");
+            Report { left_behind: 1, ..Report::default() }
+        })
+    }
+}
+
+impl Shared {
+    fn watches(&self) -> Vec<Arc<Watch>> {
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn abandon(&self, watch: &Watch, failure: Failure, detail: &str) -> Option<Abandoned> {
+        watch.abandon(failure, detail, &self.setup.request_id_prefix)
+    }
+
+    fn replace_watch(&self, index: usize) -> Arc<Watch> {
+        let fresh = Arc::new(Watch::default());
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner)[index] = Arc::clone(&fresh);
+        fresh
+    }
+}
+
+fn all_ready(answers: &Receiver<Started>, count: usize) -> Result<(), StartError> {
+    let mut ready = 0;
+    let mut error = None;
+    // Each worker answers once, or drops its sender by panicking.
+    for answer in answers {
+        match answer {
+            Started::Ready => ready += 1,
+            Started::Unresolved(routes) => error = Some(StartError::Unresolved(routes)),
+            Started::Failed(message) => error = error.or(Some(StartError::Failed(message))),
+        }
+    }
+    match error {
+        Some(error) => Err(error),
+        None if ready == count => Ok(()),
+        None => Err(StartError::Failed("a worker's thread died before it was ready".into())),
+    }
+}
+
+/// A worker's thread, as the supervisor knows it.
+struct Member {
+    index: usize,
+    serial: usize,
+    thread: JoinHandle<()>,
+    /// It was given up: its end is welcome but not waited for.
+    abandoned: bool,
+}
+
+/// The supervisor's books.
+struct Crew {
+    shared: Arc<Shared>,
+    events: Sender<Event>,
+    members: Vec<Member>,
+    serial: usize,
+    shortest_budget: Duration,
+    report: Report,
+}
+
+impl Crew {
+    fn new(shared: Arc<Shared>, events: Sender<Event>) -> Self {
+        let routes = (0..shared.setup.router.routes().len()).map(|index| RouteId(index as u32));
+        let shortest_budget = routes.map(|id| shared.setup.budget(id)).min().unwrap_or(shared.setup.handler_timeout);
+        Self { shared, events, members: Vec::new(), serial: 0, shortest_budget, report: Report::default() }
+    }
+
+    /// Starts a worker on lane `index`.
+    fn hire(&mut self, index: usize, tell: impl FnOnce(Started) + Send + 'static) -> std::io::Result<()> {
+        let serial = self.serial;
+        self.serial += 1;
+        let watch = Arc::clone(&self.shared.watches()[index]);
+        let queue = self.shared.pool.worker(index);
+        let (shared, events) = (Arc::clone(&self.shared), self.events.clone());
+        let thread = std::thread::Builder::new()
+            .name(format!("polygil-worker-{index}"))
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                // A panic here is a bug of ours; it must cost one worker, with a replacement, and not the server.
+                let run = || worker::run(&shared.setup, index, queue, &watch, tell);
+                let ended = catch_unwind(AssertUnwindSafe(run)).ok();
+                if ended.is_none() {
+                    shared.abandon(&watch, Failure::WorkerLost, Failure::WorkerLost.default_detail());
+                }
+                // Nobody listens any more when the server has given up waiting.
+                drop(events.send(Event::Ended { index, serial, ended }));
+            })?;
+        self.members.push(Member { index, serial, thread, abandoned: false });
+        Ok(())
+    }
+
+    fn supervise(mut self, inbox: &Receiver<Event>) -> Report {
+        loop {
+            let watches = self.shared.watches();
+            let mut lost = Vec::new();
+            let sleep =
+                look(&watches, self.shared.options.interrupt_grace, self.shortest_budget, |index| lost.push(index));
+            for index in lost {
+                self.lose(index);
+            }
+            match inbox.recv_timeout(sleep) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Event::Ended { index, serial, ended }) => self.ended(index, serial, ended),
+                Ok(Event::Started { index, outcome }) => self.started(index, &outcome),
+                Ok(Event::Stop { deadline }) => {
+                    self.wait_for_all(inbox, deadline);
+                    return self.report;
+                }
+                Err(RecvTimeoutError::Disconnected) => unreachable!("the crew holds a sender itself"),
+            }
+        }
+    }
+
+    /// The handler on lane `index` did not come back from its interrupt.
+    fn lose(&mut self, index: usize) {
+        let watch = Arc::clone(&self.shared.watches()[index]);
+        let detail = Failure::HandlerTimeout.default_detail();
+        let Some(abandoned) = self.shared.abandon(&watch, Failure::HandlerTimeout, detail) else { return };
+        let route = self.shared.setup.router.route(abandoned.route);
+        tracing::error!(
+            worker = index,
+            route = format!("{} {}", route.method, route.pattern),
+            request_id = format!("{}-{}", self.shared.setup.request_id_prefix, abandoned.request),
+            ran_ms = abandoned.ran.as_millis() as u64,
+            "the handler did not come back from its interrupt; its worker is replaced\n{}",
+            abandoned.stack,
+        );
+        for member in self.members.iter_mut().filter(|member| member.index == index) {
+            member.abandoned = true;
+        }
+        self.replace(index);
+    }
+
+    fn replace(&mut self, index: usize) {
+        if self.report.replaced >= self.shared.options.max_replacements {
+            return self.exhaust("a worker was lost and the bound on replacements is reached");
+        }
+        self.report.replaced += 1;
+        self.shared.replace_watch(index);
+        let events = self.events.clone();
+        // The supervisor may have ended meanwhile.
+        let tell = move |outcome| drop(events.send(Event::Started { index, outcome }));
+        if let Err(error) = self.hire(index, tell) {
+            self.exhaust(&format!("a worker was lost and there is no thread for another: {error}"));
+        }
+    }
+
+    /// A replacement has started, or not.
+    fn started(&mut self, index: usize, outcome: &Started) {
+        match outcome {
+            Started::Ready => tracing::info!(worker = index, "the lost worker's replacement is ready"),
+            Started::Unresolved(_) => self.exhaust("a lost worker's replacement found a handler missing"),
+            Started::Failed(message) => self.exhaust(&format!("a lost worker's replacement did not start: {message}")),
+        }
+    }
+
+    fn exhaust(&mut self, reason: &str) {
+        if !std::mem::replace(&mut self.report.exhausted, true) {
+            tracing::error!("{reason}: the server stops");
+            (self.shared.options.exhausted)();
+        }
+    }
+
+    /// A worker thread is over although nobody asked: it had been abandoned, or it panicked.
+    fn ended(&mut self, index: usize, serial: usize, ended: Option<Ended>) {
+        let Some(member) = self.take(serial, ended.as_ref()) else { return };
+        if ended.is_none() && !member.abandoned {
+            self.replace(index);
+        }
+    }
+
+    /// Strikes a member off and joins its thread, which is at its last instruction.
+    fn take(&mut self, serial: usize, ended: Option<&Ended>) -> Option<Member> {
+        let position = self.members.iter().position(|member| member.serial == serial)?;
+        let member = self.members.swap_remove(position);
+        match ended {
+            Some(Ended::Clean | Ended::NeverBegan) => {}
+            Some(Ended::InterpreterLeft(in_use)) => {
+                tracing::warn!(
+                    worker = member.index,
+                    threads = in_use.threads,
+                    "threads that handlers started outside `threading` keep the worker's interpreter alive"
+                );
+                self.report.left_behind += 1;
+            }
+            // The interpreter of a thread that panicked was not ended.
+            None => self.report.left_behind += 1,
+        }
+        Some(member)
+    }
+
+    /// Joins everyone until the deadline; who is left then is reported by name.
+    fn wait_for_all(&mut self, inbox: &Receiver<Event>, deadline: Instant) {
+        // One that was given up may still come back; its handler was answered for, and nobody waits.
+        while self.members.iter().any(|member| !member.abandoned) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match inbox.recv_timeout(left) {
+                Ok(Event::Ended { serial, ended, .. }) => {
+                    if let Some(member) = self.take(serial, ended.as_ref()) {
+                        drop(member.thread.join());
+                    }
+                }
+                Ok(Event::Started { .. } | Event::Stop { .. }) => {}
+                Err(_) => break,
+            }
+        }
+        self.report.left_behind += self.members.len();
+        for watch in self.shared.watches() {
+            self.report.unfinished.extend(self.shared.abandon(&watch, Failure::WorkerLost, STOPPED));
+        }
+    }
+}
