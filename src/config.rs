@@ -80,6 +80,7 @@ options! {
         host: String = "127.0.0.1", kinds::text, Some("HOST"), "Address or name to listen on; 0.0.0.0 is every IPv4 address.";
         port: u16 = "8000", kinds::port, Some("PORT"), "TCP port; 0 picks a free one, which the ready line names.";
         uds: Option<PathBuf> = "", kinds::path, Some("PATH"), "Listen on this Unix socket instead of host and port.";
+        reuse_port: bool = "false", kinds::switch, None, "Share the port with other servers that say so too (SO_REUSEPORT): a successor takes over without a refused connection.";
         ready_fd: Option<i32> = "", kinds::descriptor, Some("FD"), "Write the port and a newline to this open descriptor when ready, then close it.";
         port_file: Option<PathBuf> = "", kinds::path, Some("PATH"), "Write the port to this file when ready; it appears whole or not at all.";
         backlog: u32 = "1024", kinds::positive, Some("N"), "Connections that the kernel holds until they are accepted.";

@@ -46,7 +46,7 @@ pub fn bind(config: &Config) -> io::Result<Vec<SmolListener>> {
     let mut missing = None;
     for mut address in addresses {
         address.set_port(port);
-        match bind_tcp(address, config.backlog) {
+        match bind_tcp(address, config.backlog, config.reuse_port) {
             Ok(listener) => {
                 port = listener.address().map_or(port, |address| address.port());
                 listeners.push(listener);
@@ -65,11 +65,14 @@ pub fn bind(config: &Config) -> io::Result<Vec<SmolListener>> {
     }
 }
 
-fn bind_tcp(address: SocketAddr, backlog: u32) -> io::Result<SmolListener> {
+fn bind_tcp(address: SocketAddr, backlog: u32, reuse_port: bool) -> io::Result<SmolListener> {
     let open = || -> io::Result<(Async<TcpListener>, SocketAddr)> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         // Lets a server start while connections of the one before it are in TIME_WAIT.
         socket.set_reuse_address(true)?;
+        if reuse_port {
+            socket.set_reuse_port(true)?;
+        }
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
         }
@@ -117,7 +120,8 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 fn explain(error: io::Error, place: &str) -> io::Error {
     let advice = match error.kind() {
         ErrorKind::AddrInUse => {
-            "another process listens there; stop it, or choose another place with --port (0 picks a free port) or --uds"
+            "another process listens there; stop it, or choose another place with --port (0 picks a free port) or \
+             --uds, or share the port with a successor by --reuse-port on both"
         }
         ErrorKind::PermissionDenied => {
             "this user may not; choose a port from 1024 up or a directory you may write to, or grant CAP_NET_BIND_SERVICE"

@@ -4,8 +4,8 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -219,6 +219,56 @@ fn an_address_that_is_not_ours_says_so() {
 }
 
 #[test]
+fn a_port_is_shared_only_by_those_who_say_so() {
+    let sharing = |port| Config { port, reuse_port: true, ..Config::default() };
+    let first = bind(&sharing(0)).unwrap();
+    let port = first[0].address().unwrap().port();
+    assert_eq!(bind(&Config { port, ..Config::default() }).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    assert_eq!(bind(&sharing(port)).unwrap()[0].address(), first[0].address());
+}
+
+#[test]
+fn a_successor_takes_over_without_a_lost_request() {
+    let first = start(&Config { reuse_port: true, ..local() }, 1);
+    let address = first.address.unwrap();
+    let done = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let done = done.clone();
+            thread::spawn(move || {
+                let mut answers = 0u64;
+                while !done.load(Ordering::Relaxed) {
+                    // A connection for each request: every one of them has to be accepted by somebody.
+                    let mut stream = TcpStream::connect(address).unwrap();
+                    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                    stream.write_all(b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+                    assert_eq!(answer(&mut stream).1, "/a ");
+                    answers += 1;
+                }
+                answers
+            })
+        })
+        .collect();
+    let wait_for = |running: &Running, answers| {
+        let begun = Instant::now();
+        while running.app.stats().requests_answered < answers {
+            assert!(begun.elapsed() < PATIENCE, "{:?}", running.app.stats());
+            thread::yield_now();
+        }
+    };
+    wait_for(&first, 100);
+    let second = start(&Config { reuse_port: true, port: address.port(), ..Config::default() }, 1);
+    wait_for(&second, 20);
+    let report = first.stop();
+    wait_for(&second, 200);
+    done.store(true, Ordering::Relaxed);
+    let answers: u64 = clients.into_iter().map(|client| client.join().unwrap()).sum();
+    let last = second.stop();
+    assert_eq!((report.ended, last.ended), (DrainEnd::Finished, DrainEnd::Finished));
+    assert_eq!(report.stats.requests_answered + last.stats.requests_answered, answers);
+}
+
+#[test]
 fn ipv6_in_brackets_is_understood() {
     match bind(&Config { host: "[::1]".to_owned(), ..local() }) {
         Ok(listeners) => assert!(listeners[0].url().starts_with("http://[::1]:")),
@@ -227,48 +277,31 @@ fn ipv6_in_brackets_is_understood() {
     }
 }
 
-/// A directory of its own for one test, removed at its end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Scratch {
-        let path = std::env::temp_dir().join(format!("polygil-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Scratch(path)
-    }
-
-    fn config(&self) -> Config {
-        Config { uds: Some(self.0.join("socket")), ..Config::default() }
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+fn in_directory(directory: &tempfile::TempDir) -> Config {
+    Config { uds: Some(directory.path().join("socket")), ..Config::default() }
 }
 
 #[test]
 fn serves_on_a_unix_socket_and_removes_it() {
-    let scratch = Scratch::new("serve");
-    let running = start(&scratch.config(), 1);
-    let mut stream = UnixStream::connect(scratch.0.join("socket")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let running = start(&in_directory(&directory), 1);
+    let mut stream = UnixStream::connect(directory.path().join("socket")).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     assert_eq!(answer(&mut stream).1, "/a ");
     drop(stream);
     running.stop();
-    assert!(!scratch.0.join("socket").exists());
+    assert!(!directory.path().join("socket").exists());
 }
 
 #[test]
 fn a_stale_unix_socket_is_replaced_and_a_live_one_is_not() {
-    let scratch = Scratch::new("stale");
-    let path = scratch.0.join("socket");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
     drop(UnixListener::bind(&path).unwrap());
     assert!(path.exists());
-    let listeners = bind(&scratch.config()).unwrap();
-    let error = bind(&scratch.config()).unwrap_err();
+    let listeners = bind(&in_directory(&directory)).unwrap();
+    let error = bind(&in_directory(&directory)).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     assert!(error.to_string().contains("another process listens there"), "{error}");
     // A successor that took the name over keeps it.
@@ -281,11 +314,11 @@ fn a_stale_unix_socket_is_replaced_and_a_live_one_is_not() {
 
 #[test]
 fn a_file_that_is_no_socket_is_left_alone() {
-    let scratch = Scratch::new("file");
-    std::fs::write(scratch.0.join("socket"), "precious").unwrap();
-    let error = bind(&scratch.config()).unwrap_err();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("socket"), "precious").unwrap();
+    let error = bind(&in_directory(&directory)).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
-    assert_eq!(std::fs::read_to_string(scratch.0.join("socket")).unwrap(), "precious");
-    let error = bind(&Config { uds: Some(scratch.0.join("no/socket")), ..Config::default() }).unwrap_err();
+    assert_eq!(std::fs::read_to_string(directory.path().join("socket")).unwrap(), "precious");
+    let error = bind(&Config { uds: Some(directory.path().join("no/socket")), ..Config::default() }).unwrap_err();
     assert!(error.to_string().contains("create it first"), "{error}");
 }
