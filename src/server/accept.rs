@@ -5,7 +5,8 @@
 //! soon as a connection ends) and logs at most once a second: it never spins and never dies. An error that concerns one
 //! connection only, such as a client that left while it was queued, costs that connection.
 //!
-//! When the drain begins, what the backlog holds at that moment counts as accepted and is served; then the listener closes.
+//! When the drain begins, what the backlog holds at that moment counts as accepted and is served, and so, where the system can
+//! keep new ones out meanwhile, are connections whose handshake is under way; then the listener closes.
 
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -19,6 +20,11 @@ use super::drain::{Admission, Phase, Server};
 use super::drive::Driver;
 use super::env::{Clock, Listener, Peer, Spawn};
 
+/// How long the drain waits for handshakes under way, when connections came within the last [`BUSY`].
+const HANDSHAKE_GRACE: Duration = Duration::from_millis(100);
+
+const BUSY: Duration = Duration::from_secs(1);
+
 /// Connections that are accepted in a row before the loop lets other tasks run.
 const ACCEPTS_PER_TURN: u32 = 16;
 
@@ -28,6 +34,7 @@ pub(super) async fn accept_loop<L: Listener, C: Clock>(listener: L, server: Arc<
     let connections_max = server.app.options.max_connections;
     let mut backoff = Backoff::default();
     let mut turn = 0;
+    let mut last_accepted = None;
     {
         let mut draining = pin!(server.gate.reached(Phase::Draining));
         loop {
@@ -44,6 +51,7 @@ pub(super) async fn accept_loop<L: Listener, C: Clock>(listener: L, server: Arc<
                 None => break,
                 Some(Ok((stream, peer))) => {
                     backoff.errors_in_row = 0;
+                    last_accepted = Some(server.clock.now());
                     start(stream, peer, &server, &spawn);
                 }
                 Some(Err(error)) => {
@@ -58,7 +66,12 @@ pub(super) async fn accept_loop<L: Listener, C: Clock>(listener: L, server: Arc<
             }
         }
     }
-    empty_backlog(&listener, &server, &spawn).or(server.gate.reached(Phase::Now)).await;
+    // Who connects right now may be between the handshake and the backlog: closing would reset it. When nobody came of late,
+    // that is not worth waiting for.
+    let now = server.clock.now();
+    let is_busy = last_accepted.is_some_and(|at| now.saturating_sub(at) < BUSY);
+    let until = if is_busy && listener.begin_no_more() { now.saturating_add(HANDSHAKE_GRACE) } else { now };
+    empty_backlog(&listener, until, &server, &spawn).or(server.gate.reached(Phase::Now)).await;
     drop(listener);
     server.gate.stopped_listening();
 }
@@ -91,13 +104,25 @@ async fn pause<C: Clock>(
     go_on.or(stop).await
 }
 
-/// Serves what the backlog holds now: until it is empty, or as many connections as it can hold were taken from it, so that
-/// clients who keep coming cannot put the end off for ever.
-async fn empty_backlog<L: Listener, C: Clock>(listener: &L, server: &Arc<Server<C>>, spawn: &impl Spawn) {
+/// Serves what the backlog holds: until the time is `until` and it is empty, or as many connections as it can hold were taken
+/// from it, so that clients who keep coming cannot put the end off for ever.
+async fn empty_backlog<L: Listener, C: Clock>(
+    listener: &L,
+    until: Duration,
+    server: &Arc<Server<C>>,
+    spawn: &impl Spawn,
+) {
+    let mut over = server.clock.sleep_until(until);
     for _ in 0..server.app.options.backlog {
         server.gate.room(server.app.options.max_connections).await;
         let ended = server.gate.connection_ended();
-        match future::poll_once(listener.accept()).await {
+        let next = async { Some(listener.accept().await) };
+        let over = async {
+            (&mut over).await;
+            None
+        };
+        // The backlog is looked at first: with `until` in the past this takes what there is and ends.
+        match next.or(over).await {
             Some(Ok((stream, peer))) => start(stream, peer, server, spawn),
             Some(Err(error)) if concerns_one_connection(&error) => server.app.counters.accept_error(),
             // Out of descriptors: they come back as connections end. With none open there is nothing to wait for.

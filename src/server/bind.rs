@@ -185,9 +185,38 @@ impl Listener for SmolListener {
         }
     }
 
+    fn begin_no_more(&self) -> bool {
+        match &self.0 {
+            Kind::Tcp { listener, .. } => drop_new_syns(listener.get_ref()).is_ok(),
+            // A Unix socket has no handshake: who is connected is in the backlog.
+            Kind::Unix { .. } => false,
+        }
+    }
+
     fn place(&self) -> String {
         self.url()
     }
+}
+
+/// Lets the kernel drop each packet to this listener that begins a connection, and pass those that finish a handshake.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn drop_new_syns(listener: &TcpListener) -> io::Result<()> {
+    use socket2::{SockFilter, SockRef};
+
+    // Classic BPF; the packet begins at the TCP header, whose byte 13 has the flags: SYN is 0x02, ACK 0x10.
+    let filter = [
+        SockFilter::new(0x30, 0, 0, 13),       // load the byte at 13
+        SockFilter::new(0x54, 0, 0, 0x12),     // keep SYN and ACK of it
+        SockFilter::new(0x15, 0, 1, 0x02),     // if it is SYN alone
+        SockFilter::new(0x06, 0, 0, 0),        // drop it
+        SockFilter::new(0x06, 0, 0, u32::MAX), // else keep all of it
+    ];
+    SockRef::from(listener).attach_filter(&filter)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn drop_new_syns(_: &TcpListener) -> io::Result<()> {
+    Err(ErrorKind::Unsupported.into())
 }
 
 /// The name of a Unix socket, removed with its listener unless it is someone else's by then.

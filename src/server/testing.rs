@@ -262,6 +262,8 @@ pub(super) struct FakeListener(Arc<Mutex<Backlog>>);
 struct Backlog {
     waiting: VecDeque<io::Result<ServerEnd>>,
     waker: Option<Waker>,
+    /// It can tell handshakes under way from new connections.
+    has_handshakes: bool,
     accepts: usize,
     closed: bool,
 }
@@ -284,6 +286,11 @@ impl FakeListener {
     /// The next accept fails.
     pub(super) fn fail(&self, errno: i32) {
         self.push(Err(io::Error::from_raw_os_error(errno)));
+    }
+
+    /// From now on it can tell handshakes under way from new connections.
+    pub(super) fn has_handshakes(&self) {
+        self.0.lock().unwrap().has_handshakes = true;
     }
 
     /// Calls of accept that had an outcome.
@@ -324,6 +331,10 @@ impl Listener for Held {
             }
         })
         .await
+    }
+
+    fn begin_no_more(&self) -> bool {
+        self.0.0.lock().unwrap().has_handshakes
     }
 
     fn place(&self) -> String {

@@ -130,6 +130,35 @@ fn the_backlog_is_served_although_the_limit_of_connections_is_reached() {
 }
 
 #[test]
+fn a_handshake_that_is_under_way_is_waited_for() {
+    let mut world = World::new();
+    world.listener.has_handshakes();
+    let early = world.connect();
+    world.signal(Signal::TERMINATE);
+    world.advance(Duration::from_millis(99));
+    let late = world.client(GET);
+    world.work();
+    assert_eq!(late.text(), plain_last("/a "));
+    assert!(!world.listener.is_closed());
+    world.advance(Duration::from_millis(1));
+    assert!(world.listener.is_closed());
+    late.close_write();
+    world.advance(Duration::from_millis(150));
+    assert!(early.is_closed());
+    assert_eq!(world.report().ended, DrainEnd::Finished);
+}
+
+#[test]
+fn handshakes_are_not_waited_for_when_nobody_came_of_late() {
+    let world = World::new();
+    world.listener.has_handshakes();
+    let _early = world.connect();
+    world.advance(SECOND);
+    world.signal(Signal::TERMINATE);
+    assert_eq!(world.report().took, Duration::ZERO);
+}
+
+#[test]
 fn clients_that_keep_coming_do_not_put_the_end_off() {
     let world = World::new();
     let clients: Vec<_> = (0..100).map(|_| world.listener.connect()).collect();

@@ -9,8 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use futures_lite::AsyncWriteExt;
+
 use crate::config::Config;
 use crate::dispatch::{Step, Worker};
+use crate::server::env::Listener;
 use crate::server::testing::{World, ok};
 use crate::server::{App, DrainEnd, DrainReport, ServerOptions, bind, run_blocking, signals_from};
 use crate::task::Task;
@@ -225,6 +228,22 @@ fn a_port_is_shared_only_by_those_who_say_so() {
     let port = first[0].address().unwrap().port();
     assert_eq!(bind(&Config { port, ..Config::default() }).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     assert_eq!(bind(&sharing(port)).unwrap()[0].address(), first[0].address());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_listener_that_begins_no_more_keeps_what_it_has() {
+    let listeners = bind(&local()).unwrap();
+    let address = listeners[0].address().unwrap();
+    let mut before = TcpStream::connect(address).unwrap();
+    assert!(listeners[0].begin_no_more());
+    let refused = TcpStream::connect_timeout(&address, Duration::from_millis(50)).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::TimedOut);
+    let (mut accepted, _) = async_io::block_on(listeners[0].accept()).unwrap();
+    async_io::block_on(accepted.write_all(b"hello")).unwrap();
+    let mut bytes = [0; 5];
+    before.read_exact(&mut bytes).unwrap();
+    assert_eq!(&bytes, b"hello");
 }
 
 #[test]
