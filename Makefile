@@ -37,7 +37,7 @@ test: build $(VENV)/test-requirements ## Runs every test and check.
 	@cargo clippy --quiet --workspace --all-targets -- -D warnings
 	@$(CARGO_PYTHON) clippy --quiet --features python --lib -- -D warnings
 	$(STEP) 'docs'
-	@RUSTDOCFLAGS='-D warnings' cargo doc --quiet --workspace --no-deps
+	@RUSTDOCFLAGS='-D warnings' $(CARGO_PYTHON) doc --quiet --workspace --no-deps --features python --document-private-items
 	$(STEP) 'unit tests, and the server over real sockets'
 	@cargo test --quiet --workspace
 	$(STEP) 'the Python package'
