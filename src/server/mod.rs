@@ -4,7 +4,7 @@
 //! (bytes → `http` → `router` → `dispatch`, and the reply back), [`drain`] ends it all without losing what was accepted. It
 //! never touches Python and never waits for a handler in a way that keeps other connections from going on.
 //!
-//! Time, tasks and sockets come through the traits of [`mod@env`]; production's are smol's ([`run_blocking`], [`bind`]), and
+//! Time, tasks and sockets come through the traits of [`mod@env`]; production's are smol's ([`run_blocking`], [`bind()`]), and
 //! the simulator brings its own and calls [`run`]. One [`App`] is one server: its routes, its pool, its options, its counters.
 
 mod accept;
