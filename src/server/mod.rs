@@ -174,7 +174,8 @@ impl Signal {
 
 /// Serves on `io_threads` threads, of which the caller's is the first, until a signal stops the server.
 ///
-/// `give_up` is as in [`run`]. Workers must be ready before: requests are handed to `app.pool` from the first connection on. The pool is not closed here.
+/// `give_up` is as in [`run`]. Workers must be ready before: requests are handed to `app.pool` from the first connection on. The
+/// pool is not closed here.
 pub fn run_blocking(
     app: Arc<App>,
     listeners: Vec<SmolListener>,

@@ -18,6 +18,7 @@ use super::drive::Driver;
 use super::env::{Clock, Listener, Peer, SmolSpawn};
 use super::{App, DrainReport, ServerOptions, Signal, run};
 use crate::dispatch::{Placement, Pool, PoolOptions, Step, Worker};
+use crate::error::Failure;
 use crate::http::{Limits, Response};
 use crate::router::{RouteSpec, Router};
 use crate::task::Task;
@@ -367,6 +368,8 @@ pub(super) struct World {
     pub(super) clock: FakeClock,
     pub(super) listener: FakeListener,
     pub(super) worker: Worker<Task>,
+    /// Tasks whose handlers run until the drain gives them up.
+    pub(super) running: Arc<Mutex<Vec<Task>>>,
     executor: Arc<Executor<'static>>,
     signals: smol::channel::Sender<Signal>,
     report: smol::Task<DrainReport>,
@@ -387,9 +390,17 @@ impl World {
         let executor = Arc::new(Executor::new());
         let (signals, stream) = smol::channel::unbounded();
         let spawn = SmolSpawn(executor.clone());
-        let server = run(app.clone(), vec![Held(listener.clone())], stream, || 0, clock.clone(), spawn);
+        let running = Arc::<Mutex<Vec<Task>>>::default();
+        let give_up = {
+            let running = running.clone();
+            move || {
+                let lost = |task: &Task| task.reply.send(Failure::WorkerLost.response("stopped")).is_ok();
+                running.lock().unwrap().drain(..).filter(lost).count()
+            }
+        };
+        let server = run(app.clone(), vec![Held(listener.clone())], stream, give_up, clock.clone(), spawn);
         let report = executor.spawn(server);
-        let world = World { app, clock, listener, worker, executor, signals, report };
+        let world = World { app, clock, listener, worker, running, executor, signals, report };
         world.settle();
         world
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{plain, plain_last};
+use super::{failure, plain, plain_last};
 use crate::server::testing::{World, ok};
 use crate::server::{DrainEnd, Signal, Unfinished};
 
@@ -235,6 +235,27 @@ fn a_second_signal_means_now() {
     assert!(client.is_closed());
     let report = world.report();
     assert_eq!((report.ended, report.took, report.unfinished.len()), (DrainEnd::Signal, SECOND, 1));
+}
+
+#[test]
+fn what_still_runs_is_answered_before_it_is_cut() {
+    let mut world = World::new();
+    let client = world.client(GET);
+    let task = world.task().unwrap();
+    world.running.lock().unwrap().push(task);
+    let idle_in_head = world.client("GET /b");
+    world.signal(Signal::TERMINATE);
+    world.signal(Signal::TERMINATE);
+    let text = client.text();
+    let (status, close, _, error, _) = failure(&text);
+    assert_eq!((status, close, error.as_str()), (500, true, "worker_lost"));
+    assert!(client.saw_end() && !world.is_finished());
+    client.close_write();
+    world.advance(SECOND);
+    assert!(idle_in_head.is_closed());
+    let report = world.report();
+    assert_eq!((report.ended, report.unfinished.len()), (DrainEnd::Signal, 1));
+    assert_eq!((report.stats.requests_answered, report.stats.requests_dropped), (1, 0));
 }
 
 #[test]

@@ -123,6 +123,18 @@ fn a_reset_takes_a_waiting_request_back() {
 }
 
 #[test]
+fn a_reset_frees_the_place_in_a_full_queue() {
+    let mut world = World::with(options(), 1);
+    let leaving = world.client("GET /a HTTP/1.1\r\nHost: x\r\n\r\n");
+    leaving.reset();
+    world.settle();
+    let client = world.client("GET /b HTTP/1.1\r\nHost: x\r\n\r\n");
+    world.work();
+    assert_eq!(client.text(), plain("/b "));
+    world.check_balance();
+}
+
+#[test]
 fn a_reset_discards_the_reply_of_a_running_request() {
     let mut world = World::new();
     let client = world.client("GET /a HTTP/1.1\r\nHost: x\r\n\r\n");
