@@ -1,15 +1,15 @@
 //! The content of a request: so many bytes, or chunks (RFC 9112, 6 and 7.1).
 //!
 //! [`Decoder::next`] takes from the front of the buffer what belongs to the content, and never a byte that follows it. Lines
-//! (chunk sizes, trailers) are judged when they are whole, or when they are longer than any legal one, so that the verdict
+//! (chunk sizes, trailers) are judged when they are whole, or when their first bytes can begin no legal one, so that the verdict
 //! depends on the bytes and not on how they were cut.
+//!
+//! What the framing itself costs is bounded, too: a chunk of one byte takes at most 16 digits and two line ends, extensions
+//! and trailers have limits of their own, so the bytes of a body on the wire are at most some twenty times its content's limit.
 
-use super::head::Framing;
-use super::{Limits, ProtocolError};
+use super::framing::Framing;
+use super::{Limits, ProtocolError, chunk, fields, looked_at};
 use crate::error::Failure;
-
-/// Hexadecimal digits of a chunk size: what 64 bits hold.
-const SIZE_DIGITS_MAX: usize = 16;
 
 /// What was found at the front of the buffer.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,7 +40,9 @@ pub(super) struct Decoder {
     state: State,
     /// Content bytes so far, of chunks.
     decoded: u64,
+    /// Bytes of all chunk extensions so far.
     extensions: usize,
+    /// Bytes and lines of the trailer section so far.
     trailers: usize,
     trailer_lines: usize,
     /// Bytes of the present line that hold no LF.
@@ -75,6 +77,8 @@ impl Decoder {
     pub(super) fn next(&mut self, bytes: &[u8], limits: &Limits) -> Result<Part, ProtocolError> {
         match self.state {
             State::End => Ok(Part::End),
+            // What is left shrinks, so that only a length that was too large to begin with is ever over the limit.
+            State::Length(left) if left > limits.body_bytes_max => Err(too_large(limits)),
             State::Length(left) => Ok(self.data(bytes, left, State::Length, State::End)),
             State::ChunkData(left) => Ok(self.data(bytes, left, State::ChunkData, State::ChunkEnd)),
             State::ChunkEnd => match bytes {
@@ -108,7 +112,9 @@ impl Decoder {
         too_long: impl Fn() -> ProtocolError,
     ) -> Result<Option<&'b [u8]>, ProtocolError> {
         let newline = memchr::memchr(b'\n', &bytes[self.scanned..]).map(|offset| self.scanned + offset);
-        if newline.map_or(bytes.len(), |newline| newline + 1) > line_max {
+        let seen = newline.map_or(bytes.len(), |newline| newline + 1);
+        looked_at(seen - self.scanned);
+        if seen > line_max {
             return Err(too_long());
         }
         let Some(newline) = newline else {
@@ -123,40 +129,31 @@ impl Decoder {
     }
 
     fn chunk_size(&mut self, bytes: &[u8], limits: &Limits) -> Result<Part, ProtocolError> {
-        let extensions_left = limits.chunk_extensions_bytes_max - self.extensions;
-        let line_max = SIZE_DIGITS_MAX + extensions_left + 2;
-        let too_long = || ProtocolError::bad("a chunk size or its extensions are too long (RFC 9112, 7.1.1)");
+        chunk::judge_start(bytes).map_err(ProtocolError::bad)?;
+        let line_max = chunk::SIZE_DIGITS_MAX + (limits.chunk_extensions_bytes_max - self.extensions) + 2;
+        let too_long = || {
+            let limit = limits.chunk_extensions_bytes_max;
+            ProtocolError::bad(format!("chunk extensions are over their limit of {limit} bytes (RFC 9112, 7.1.1)"))
+        };
         let Some(line) = self.line(bytes, line_max, too_long)? else { return Ok(Part::NeedData) };
-        let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-        let extension = &line[digits..];
-        self.extensions += extension.len();
+        let (size, extensions) = chunk::parse(line).map_err(ProtocolError::bad)?;
+        self.extensions += extensions;
         if self.extensions > limits.chunk_extensions_bytes_max {
             return Err(too_long());
         }
-        let is_extension = extension.trim_ascii_start().first() == Some(&b';')
-            && extension.iter().all(|&byte| byte == b'\t' || byte == b' ' || byte.is_ascii_graphic() || byte >= 0x80);
-        if !extension.is_empty() && !is_extension {
-            return Err(ProtocolError::bad(
-                "a chunk size is followed by something else than an extension (RFC 9112, 7.1.1)",
-            ));
-        }
-        let size = std::str::from_utf8(&line[..digits]).ok().and_then(|text| u64::from_str_radix(text, 16).ok());
-        let Some(size) = size else {
-            return Err(ProtocolError::bad("a chunk size is not a hexadecimal number that fits (RFC 9112, 7.1)"));
-        };
         self.decoded = self.decoded.saturating_add(size);
         if self.decoded > limits.body_bytes_max {
-            let detail = format!("the content is larger than the limit of {} bytes", limits.body_bytes_max);
-            return Err(ProtocolError::new(Failure::ContentTooLarge, detail));
+            return Err(too_large(limits));
         }
         self.state = if size == 0 { State::Trailers } else { State::ChunkData(size) };
         Ok(Part::Skip(line.len() + 2))
     }
 
-    /// One line of the trailer section: judged, and dropped (RFC 9110, 6.5.1: never merged into the header section).
+    /// One line of the trailer section: judged, and dropped. Nothing that came behind the content was there when the request
+    /// was routed and admitted, so nothing there may change what it means (RFC 9110, 6.5.1).
     fn trailer(&mut self, bytes: &[u8], limits: &Limits) -> Result<Part, ProtocolError> {
         let too_large = || ProtocolError::new(Failure::HeadersTooLarge, "the trailer section is over its limit");
-        let left = limits.trailers_bytes_max.saturating_sub(self.trailers) + 2;
+        let left = limits.trailers_bytes_max - self.trailers + 2;
         let Some(line) = self.line(bytes, left, too_large)? else { return Ok(Part::NeedData) };
         let taken = line.len() + 2;
         if line.is_empty() {
@@ -168,12 +165,12 @@ impl Decoder {
         if self.trailers > limits.trailers_bytes_max || self.trailer_lines > limits.trailers_count_max {
             return Err(too_large());
         }
-        // With an empty line behind it, it is a header section of one field.
-        let mut section = bytes[..taken].to_vec();
-        section.extend_from_slice(b"\r\n");
-        match httparse::parse_headers(&section, &mut [httparse::EMPTY_HEADER; 1]) {
-            Ok(httparse::Status::Complete(_)) => Ok(Part::Skip(taken)),
-            _ => Err(ProtocolError::bad("a trailer field is malformed (RFC 9112, 7.1.2)")),
-        }
+        fields::judge(line).map_err(|rule| ProtocolError::bad(format!("in a trailer: {rule}")))?;
+        Ok(Part::Skip(taken))
     }
+}
+
+fn too_large(limits: &Limits) -> ProtocolError {
+    let detail = format!("the content is larger than the limit of {} bytes", limits.body_bytes_max);
+    ProtocolError::new(Failure::ContentTooLarge, detail)
 }

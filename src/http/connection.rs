@@ -5,23 +5,34 @@
 //!   Head ─────────────────▶ Body ──────────────────▶ Respond ────────────────────────────▶ Head
 //!     │ end of input          │ response sent early     │ response sent, not kept alive
 //!     ▼                       ▼                         ▼
-//!   Over ◀──────────────────────────────────────────── Over         (any protocol error leads to Over, too)
+//!   Over ◀──────────────────────────────────────────── Over
+//!
+//!   Head, Body ── protocol error ──▶ Failed ── response sent ──▶ Over
 //! ```
 //!
 //! The peer's mistakes are [`ProtocolError`]s: answer, close. Our own are [`InvalidResponse`]s: nothing was written, answer
 //! with something else. After a protocol error the connection takes one response, to say so, and gives nothing but
 //! [`Event::Closed`].
+//!
+//! # A response before the content is read
+//!
+//! Such an early response always ends the connection, however little is missing: whether the rest would ever come is not known
+//! (a client that waits for `100 Continue` need not send it), and a rule without exceptions cannot be got wrong. What is missing
+//! is read and thrown away, within a bound, so that the client can read its answer; then the connection is closed. A caller
+//! that would rather keep the connection reads the content to its end first.
 
 use super::body::{Decoder, Part};
-use super::encode;
-use super::head::{self, Head, HeadScan};
-use super::{InvalidResponse, Limits, ProtocolError, Response};
+use super::head::{self, Head};
+use super::scan::{Found, HeadScan};
+use super::{InvalidResponse, Limits, ProtocolError, Response, encode, looked_at};
 
 /// What the peer may still send after an early response before the connection is closed on it, in bytes. Reading on for a
 /// while lets it read the response: closing with unread bytes makes the kernel send a reset that can destroy it.
 const DRAIN_BYTES_MAX: u64 = 64 * 1024;
-/// A buffer that has grown beyond this is given back when it is empty.
-const BUFFER_KEPT_BYTES_MAX: usize = 64 * 1024;
+/// A buffer that has grown beyond this is given back when a request is over, so that idle connections cost little.
+const BUFFER_KEPT_BYTES_MAX: usize = 16 * 1024;
+/// Content that is all of the buffer, and at least this much, is given out without copying it.
+const BUFFER_GIVEN_BYTES_MIN: usize = 16 * 1024;
 
 /// What the bytes so far mean.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,6 +70,8 @@ enum State {
     Head(HeadScan),
     Body(Decoder),
     Respond,
+    /// After a protocol error.
+    Failed,
     Over,
 }
 
@@ -69,10 +82,12 @@ pub struct Connection {
     buffer: Vec<u8>,
     /// Where the unread bytes begin.
     start: usize,
+    /// The peer's half is closed.
     ended: bool,
     state: State,
+    /// Heads so far.
     requests: u64,
-    /// Of the request whose response is due.
+    /// From here on: of the request whose response is due.
     is_head: bool,
     keep_alive: bool,
     minor_version: u8,
@@ -83,7 +98,7 @@ impl Connection {
     /// A connection on which nothing has happened yet.
     pub fn new(limits: Limits) -> Self {
         Self {
-            limits,
+            limits: limits.clamped(),
             buffer: Vec::new(),
             start: 0,
             ended: false,
@@ -101,10 +116,9 @@ impl Connection {
         if self.start == self.buffer.len() {
             self.buffer.clear();
             self.start = 0;
-            if self.buffer.capacity() > BUFFER_KEPT_BYTES_MAX {
-                self.buffer = Vec::new();
-            }
         } else if self.start > self.buffer.len() / 2 {
+            // Moves fewer bytes than were consumed, so that each byte's share stays constant.
+            looked_at(self.buffer.len() - self.start);
             self.buffer.drain(..self.start);
             self.start = 0;
         }
@@ -116,12 +130,12 @@ impl Connection {
         self.ended = true;
     }
 
-    /// Bytes that arrived and were not looked at for good yet.
+    /// Bytes that arrived and are not consumed yet.
     pub fn buffered(&self) -> usize {
         self.buffer.len() - self.start
     }
 
-    /// Whether no request has begun.
+    /// Whether no request has begun. An empty line that a client sends behind its content begins none.
     pub fn is_idle(&self) -> bool {
         matches!(self.state, State::Head(_)) && self.buffered() == 0
     }
@@ -147,34 +161,36 @@ impl Connection {
             State::Head(_) => self.next_head(),
             State::Body(_) => self.next_body(),
             State::Respond => return Ok(Event::Paused),
-            State::Over => return Ok(Event::Closed),
+            State::Failed | State::Over => return Ok(Event::Closed),
         };
         if event.is_err() {
-            self.state = State::Over;
-            self.keep_alive = false;
-            self.continue_due = false;
+            if matches!(self.state, State::Head(_)) {
+                self.begin_unparsed();
+            }
+            self.state = State::Failed;
         }
         event
     }
 
     fn next_head(&mut self) -> Result<Event, ProtocolError> {
         let State::Head(scan) = &mut self.state else { return Ok(Event::Closed) };
-        let bytes = &self.buffer[self.start..];
-        let Some(range) = head::head_end(bytes, scan, &self.limits)? else {
-            if !self.ended {
-                return Ok(Event::NeedData);
+        let end = loop {
+            match scan.next(&self.buffer[self.start..], &self.limits)? {
+                Found::Head(end) => break end,
+                Found::EmptyLine(length) => self.start += length,
+                Found::NeedData if !self.ended => return Ok(Event::NeedData),
+                // A CR alone, or nothing.
+                Found::NeedData if self.buffer[self.start..].iter().all(|&byte| byte == b'\r') => {
+                    self.state = State::Over;
+                    return Ok(Event::Closed);
+                }
+                Found::NeedData => {
+                    return Err(ProtocolError::bad("the connection ended inside a request head (RFC 9112, 8)"));
+                }
             }
-            let is_empty = bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n'));
-            if is_empty {
-                self.state = State::Over;
-                return Ok(Event::Closed);
-            }
-            return Err(ProtocolError::bad("the connection ended inside a request head (RFC 9112, 8)"));
         };
-        // Until the head is understood, an error is answered as HTTP/1.1 would be, with content.
-        (self.is_head, self.minor_version) = (false, 1);
-        let head = head::parse(&bytes[range.clone()], &self.limits)?;
-        self.start += range.end;
+        let head = head::parse(&self.buffer[self.start..], &end)?;
+        self.start += end.end;
         self.requests += 1;
         let limit = self.limits.requests_per_connection_max;
         self.is_head = head.method() == "HEAD";
@@ -185,6 +201,15 @@ impl Connection {
         Ok(Event::Head(head))
     }
 
+    /// A response is due to a head that was not understood, or is not whole: as to a HEAD request if it begins as one, so that
+    /// no content follows where none may, and otherwise as HTTP/1.1.
+    fn begin_unparsed(&mut self) {
+        self.is_head = self.buffer[self.start..].starts_with(b"HEAD ");
+        self.minor_version = 1;
+        self.keep_alive = false;
+        self.continue_due = false;
+    }
+
     fn next_body(&mut self) -> Result<Event, ProtocolError> {
         loop {
             let State::Body(decoder) = &mut self.state else { return Ok(Event::Closed) };
@@ -192,11 +217,9 @@ impl Connection {
             match decoder.next(bytes, &self.limits)? {
                 Part::Skip(count) => self.start += count,
                 Part::Data(count) => {
-                    let data = bytes[..count].to_vec();
-                    self.start += count;
                     // It did not wait for our 100, so it needs none (RFC 9110, 10.1.1).
                     self.continue_due = false;
-                    return Ok(Event::Body(data));
+                    return Ok(Event::Body(self.take(count)));
                 }
                 Part::NeedData if self.ended => {
                     return Err(ProtocolError::bad("the connection ended inside a request's content (RFC 9112, 8)"));
@@ -210,7 +233,18 @@ impl Connection {
         }
     }
 
-    /// Appends the whole response to the present request, or to the protocol error, and says what follows.
+    /// The first bytes of the buffer.
+    fn take(&mut self, count: usize) -> Vec<u8> {
+        if self.start == 0 && count == self.buffer.len() && count >= BUFFER_GIVEN_BYTES_MIN {
+            return std::mem::take(&mut self.buffer);
+        }
+        let start = self.start;
+        self.start += count;
+        self.buffer[start..self.start].to_vec()
+    }
+
+    /// Appends the whole response to the present request, or to the protocol error, or to a head that is not whole (its time is
+    /// over), and says what follows.
     ///
     /// Adds Content-Length, `date` (unless the response brings one) and Connection. A response to HEAD is written without its
     /// content. An [`InvalidResponse`] leaves `out` and the connection as they were.
@@ -220,24 +254,37 @@ impl Connection {
         date: &[u8; 29],
         out: &mut Vec<u8>,
     ) -> Result<AfterResponse, InvalidResponse> {
-        let early = match &self.state {
-            State::Body(decoder) if !decoder.is_done() => Some(decoder.missing()),
-            _ => None,
-        };
-        let keep_alive = self.keep_alive && early.is_none() && !matches!(self.state, State::Over);
-        let exchange = encode::Exchange { is_head: self.is_head, keep_alive, minor_version: self.minor_version };
-        let kept = encode::response(&response, date, &exchange, out)?;
-        let had_error = matches!(self.state, State::Over);
+        // What the peer may still send, if it is not known to be done.
+        let mut unread = None;
+        match &self.state {
+            State::Over => return Err(InvalidResponse("there is no request to respond to".into())),
+            State::Respond => {}
+            State::Body(decoder) if decoder.is_done() => {}
+            State::Body(decoder) => {
+                let missing = decoder.missing().map(|missing| missing.saturating_sub(self.buffered() as u64));
+                unread = Some(missing.unwrap_or(DRAIN_BYTES_MAX).min(DRAIN_BYTES_MAX));
+                self.keep_alive = false;
+            }
+            State::Head(_) => {
+                self.begin_unparsed();
+                unread = Some(DRAIN_BYTES_MAX);
+            }
+            State::Failed => {
+                self.keep_alive = false;
+                unread = Some(DRAIN_BYTES_MAX);
+            }
+        }
+        let Self { is_head, keep_alive, minor_version, .. } = *self;
+        let kept = encode::response(&response, date, &encode::Exchange { is_head, keep_alive, minor_version }, out)?;
         self.state = if kept { State::Head(HeadScan::default()) } else { State::Over };
         self.continue_due = false;
-        self.is_head = false;
-        Ok(match early {
+        if self.start == self.buffer.len() && self.buffer.capacity() > BUFFER_KEPT_BYTES_MAX {
+            (self.buffer, self.start) = (Vec::new(), 0);
+        }
+        Ok(match unread {
             _ if kept => AfterResponse::KeepAlive,
-            Some(missing) => {
-                AfterResponse::DrainThenClose { max_bytes: missing.unwrap_or(u64::MAX).min(DRAIN_BYTES_MAX) }
-            }
-            None if had_error => AfterResponse::DrainThenClose { max_bytes: DRAIN_BYTES_MAX },
-            None => AfterResponse::Close,
+            Some(max_bytes) if !self.ended && max_bytes > 0 => AfterResponse::DrainThenClose { max_bytes },
+            _ => AfterResponse::Close,
         })
     }
 }

@@ -9,15 +9,34 @@
 //! Requests are taken one at a time: the next head is not looked at before the response to the last request was sent. So an
 //! answer can only ever go to the request it belongs to, and pipelined bytes wait, unparsed, in a buffer that its reader bounds.
 //!
-//! - [`head`]: request line and fields → [`Head`], or the rule that was broken
-//! - [`body`]: Content-Length and chunked framing
-//! - [`connection`]: the states of a connection
-//! - [`encode`]: responses → bytes
+//! In reading order:
+//!
+//! - `connection`: the states of a connection
+//! - `scan`: where a head ends · `target`: its request line · `head`: its fields, and [`Head`]
+//! - `fields`: the grammar of field lines · `host`: that of Host · `framing`: where the content ends
+//! - `body`: the content, by length or in chunks · `chunk`: the line that begins a chunk
+//! - `encode`: responses → bytes · `reason`: their reason phrases
+//!
+//! # What is stricter than the RFCs ask, and why
+//!
+//! - Bare LF ends no line, though RFC 9112, 2.2 lets a recipient take it for one: what one server ends a line at, another may not.
+//! - Content-Length that is repeated or a list is refused even where all values are the same (RFC 9112, 6.3 lets it be repaired).
+//! - Content-Length beside Transfer-Encoding is refused (RFC 9112, 6.1 lets the latter win), and so is the latter on HTTP/1.0.
+//! - Folded lines are refused (RFC 9112, 5.2 lets them be joined by spaces).
+//! - HTTP/1.2 to HTTP/1.9, which do not exist, are 505 (RFC 9110, 2.5 suggests to take them for 1.1).
+//! - Host has a name in it, always (RFC 9110, 4.2.1), and the same one as an absolute target (RFC 9112, 3.2.2 lets the latter win).
 
 mod body;
+mod chunk;
 mod connection;
 mod encode;
+mod fields;
+mod framing;
 mod head;
+mod host;
+mod reason;
+mod scan;
+mod target;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -26,7 +45,8 @@ pub use self::connection::{AfterResponse, Connection, Event};
 pub use self::head::Head;
 use crate::error::Failure;
 
-/// What one connection may send, in bytes and counts. Each limit has its answer.
+/// What one connection may send, in bytes and counts. Each limit has its answer. A limit in bytes but the content's is at most
+/// 1 GiB, whatever is given.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// The request target, as sent: 414.
@@ -37,7 +57,7 @@ pub struct Limits {
     pub headers_count_max: usize,
     /// The content, after decoding: 413.
     pub body_bytes_max: u64,
-    /// All chunk extensions of one body: 400.
+    /// All chunk extensions of one body, from the end of the size to the end of the line: 400.
     pub chunk_extensions_bytes_max: usize,
     /// The trailer section of one body: 431.
     pub trailers_bytes_max: usize,
@@ -59,6 +79,23 @@ impl Default for Limits {
             trailers_count_max: 100,
             requests_per_connection_max: 0,
         }
+    }
+}
+
+impl Limits {
+    /// Limits in bytes stop here, so that places in a head fit 32 bits and sums of limits never overflow.
+    const BYTES_MAX: usize = 1 << 30;
+
+    fn clamped(mut self) -> Self {
+        for limit in [
+            &mut self.target_bytes_max,
+            &mut self.headers_bytes_max,
+            &mut self.chunk_extensions_bytes_max,
+            &mut self.trailers_bytes_max,
+        ] {
+            *limit = (*limit).min(Self::BYTES_MAX);
+        }
+        self
     }
 }
 
@@ -125,6 +162,13 @@ impl fmt::Display for InvalidResponse {
 }
 
 impl std::error::Error for InvalidResponse {}
+
+/// Counts bytes that are looked at or moved, for the tests that the work is linear in the input; nothing elsewhere.
+#[inline(always)]
+fn looked_at(_bytes: usize) {
+    #[cfg(test)]
+    tests::LOOKED_AT.with(|count| count.set(count.get() + _bytes as u64));
+}
 
 #[cfg(test)]
 mod tests;

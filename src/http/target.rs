@@ -1,0 +1,154 @@
+//! The request line: `method SP request-target SP HTTP-version` (RFC 9112, 3), and nothing else.
+//!
+//! It is judged as soon as it is whole, before any field line: whoever speaks another protocol or another version is told at
+//! once, and does not have to finish a header section that it does not know to send.
+//!
+//! The target's bytes are every visible ASCII character but `#`. The grammar of RFC 3986 would also exclude ``"<>[\]^`{|}``;
+//! browsers send several of them in a query as they are, and none of them can be taken for the end of anything. Path and query
+//! are given out raw: what percent-escapes and dot segments mean is the router's to say.
+
+use super::head::Span;
+use super::host::is_authority;
+use super::{Limits, ProtocolError};
+use crate::error::Failure;
+use crate::http::fields::is_token;
+
+/// A longer method than any that exists or will: 501 without reading on (RFC 9112, 3).
+const METHOD_BYTES_MAX: usize = 64;
+/// The line end, the two spaces and the version.
+const REST_BYTES: usize = "  HTTP/1.1\r\n".len();
+
+/// Where the parts of a request line are, counted from its first byte.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RequestLine {
+    pub(super) method: Span,
+    pub(super) target: Span,
+    /// Of an absolute target.
+    pub(super) authority: Option<Span>,
+    /// Empty where an absolute target has none.
+    pub(super) path: Span,
+    pub(super) query: Option<Span>,
+    pub(super) minor_version: u8,
+}
+
+/// No acceptable request line is longer, its CRLF included.
+pub(super) fn line_bytes_max(limits: &Limits) -> usize {
+    METHOD_BYTES_MAX + limits.target_bytes_max + REST_BYTES
+}
+
+/// Why a line is longer than [`line_bytes_max`], judged by its first bytes, one more than that.
+pub(super) fn too_long(start: &[u8], limits: &Limits) -> ProtocolError {
+    let mut words = start.split(|&byte| byte == b' ');
+    let method = words.next().unwrap_or_default();
+    if !is_token(method) {
+        return method_is_no_token();
+    }
+    if method.len() > METHOD_BYTES_MAX {
+        return method_too_long();
+    }
+    match words.next() {
+        Some(target) if target.len() > limits.target_bytes_max => target_too_long(limits),
+        _ => three_parts(),
+    }
+}
+
+/// The verdict on a first byte that begins no request line, nor an empty line.
+pub(super) fn judge_first(byte: u8) -> Result<(), ProtocolError> {
+    match byte {
+        b'\r' | b'\n' => Ok(()),
+        // The first byte of a TLS record with a handshake (RFC 8446, 5.1). It is the commonest garbage there is.
+        0x16 => Err(ProtocolError::bad("a TLS handshake where HTTP is spoken in the clear (RFC 9112, 3)")),
+        byte if is_token(&[byte]) => Ok(()),
+        _ => Err(method_is_no_token()),
+    }
+}
+
+/// The parts of a whole line, which comes without its CRLF.
+pub(super) fn parse(line: &[u8], limits: &Limits) -> Result<RequestLine, ProtocolError> {
+    if memchr::memchr(b'\r', line).is_some() {
+        return Err(ProtocolError::bad("the request line has a CR that does not end it (RFC 9112, 2.2)"));
+    }
+    let mut spaces = memchr::memchr_iter(b' ', line);
+    let (Some(first), Some(second), None) = (spaces.next(), spaces.next(), spaces.next()) else {
+        return Err(three_parts());
+    };
+    let method = &line[..first];
+    if !is_token(method) {
+        return Err(method_is_no_token());
+    }
+    if method.len() > METHOD_BYTES_MAX {
+        return Err(method_too_long());
+    }
+    let minor_version = minor_version(&line[second + 1..])?;
+    let text = &line[first + 1..second];
+    if text.len() > limits.target_bytes_max {
+        return Err(target_too_long(limits));
+    }
+    if !text.iter().all(|&byte| byte.is_ascii_graphic() && byte != b'#') {
+        return Err(ProtocolError::bad("the request target has a byte that no URI has (RFC 9112, 3.2)"));
+    }
+    let authority = authority(text, method)?.map(|range| first + 1 + range.start..first + 1 + range.end);
+    let path_start = authority.as_ref().map_or(first + 1, |authority| authority.end);
+    let question = memchr::memchr(b'?', &line[path_start..second]).map(|offset| path_start + offset);
+    Ok(RequestLine {
+        method: Span::new(0..first),
+        target: Span::new(first + 1..second),
+        authority: authority.map(Span::new),
+        path: Span::new(path_start..question.unwrap_or(second)),
+        query: question.map(|question| Span::new(question + 1..second)),
+        minor_version,
+    })
+}
+
+/// RFC 9112, 2.3. Versions 1.2 to 1.9 do not exist; a client that names one is refused like any other that is not understood.
+fn minor_version(version: &[u8]) -> Result<u8, ProtocolError> {
+    match version {
+        b"HTTP/1.1" => Ok(1),
+        b"HTTP/1.0" => Ok(0),
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
+            let detail = "this server speaks HTTP/1.1 and HTTP/1.0 (RFC 9110, 15.6.6)";
+            Err(ProtocolError::new(Failure::VersionNotSupported, detail))
+        }
+        _ => Err(ProtocolError::bad("the version is not `HTTP/` digit `.` digit (RFC 9112, 2.3)")),
+    }
+}
+
+/// The forms of RFC 9112, 3.2: where the authority of an absolute target is, None for a path or `*`.
+fn authority(target: &[u8], method: &[u8]) -> Result<Option<std::ops::Range<usize>>, ProtocolError> {
+    match target {
+        [b'/', ..] => return Ok(None),
+        b"*" if method == b"OPTIONS" => return Ok(None),
+        b"*" => return Err(ProtocolError::bad("the target `*` is for OPTIONS alone (RFC 9112, 3.2.4)")),
+        _ => {}
+    }
+    let schemes = [&b"http://"[..], b"https://"];
+    let starts = |scheme: &&[u8]| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+    let Some(scheme) = schemes.into_iter().find(starts) else {
+        let detail = "the target is neither a path nor an http URI, and this server is no proxy (RFC 9112, 3.2)";
+        return Err(ProtocolError::bad(detail));
+    };
+    let start = scheme.len();
+    let end = memchr::memchr2(b'/', b'?', &target[start..]).map_or(target.len(), |offset| start + offset);
+    if !is_authority(&target[start..end]) {
+        return Err(ProtocolError::bad("the authority of the absolute target is not a host (RFC 9110, 4.2)"));
+    }
+    Ok(Some(start..end))
+}
+
+fn three_parts() -> ProtocolError {
+    ProtocolError::bad("the request line is not `method SP target SP version` (RFC 9112, 3)")
+}
+
+fn method_is_no_token() -> ProtocolError {
+    ProtocolError::bad("the method is not a token (RFC 9112, 3.1)")
+}
+
+fn method_too_long() -> ProtocolError {
+    let detail = format!("no method has more than {METHOD_BYTES_MAX} bytes (RFC 9112, 3)");
+    ProtocolError::new(Failure::NotImplemented, detail)
+}
+
+fn target_too_long(limits: &Limits) -> ProtocolError {
+    let detail = format!("the request target is over its limit of {} bytes", limits.target_bytes_max);
+    ProtocolError::new(Failure::UriTooLong, detail)
+}

@@ -1,0 +1,53 @@
+//! Each limit, met and passed by one.
+
+use super::*;
+
+#[test]
+fn each_limit_has_its_answer() {
+    let limits = || Limits {
+        target_bytes_max: 20,
+        headers_bytes_max: 100,
+        headers_count_max: 3,
+        body_bytes_max: 10,
+        chunk_extensions_bytes_max: 8,
+        trailers_bytes_max: 30,
+        trailers_count_max: 2,
+        requests_per_connection_max: 2,
+    };
+    let status = |bytes: &[u8]| {
+        run_with(limits(), &[bytes], false).0.into_iter().find_map(|seen| match seen {
+            Seen::Error(status, _) => Some(status),
+            _ => None,
+        })
+    };
+    let get = |target: &str, lines: &str| format!("GET {target} HTTP/1.1\r\nHost: a\r\n{lines}\r\n").into_bytes();
+    assert_eq!(status(&get(&"/".repeat(20), "")), None);
+    assert_eq!(status(&get(&"/".repeat(21), "")), Some(414));
+    assert_eq!(status(format!("GET {}", "/".repeat(200)).as_bytes()), Some(414), "without a line end, too");
+    assert_eq!(status(&get("/", "A: 1\r\nB: 2\r\n")), None);
+    assert_eq!(status(&get("/", "A: 1\r\nB: 2\r\nC: 3\r\n")), Some(431));
+    // "Host: a" and the empty line take 9 and 2 of the 100 bytes.
+    assert_eq!(status(&get("/", &format!("A: {}\r\n", "v".repeat(84)))), None);
+    assert_eq!(status(&get("/", &format!("A: {}\r\n", "v".repeat(85)))), Some(431));
+    assert_eq!(
+        status(format!("GET / HTTP/1.1\r\n{}", "v".repeat(101)).as_bytes()),
+        Some(431),
+        "without a line end, too"
+    );
+    let chunked = |body: &str| {
+        status(format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{body}").as_bytes())
+    };
+    assert_eq!(chunked("a\r\n0123456789\r\n0\r\n\r\n"), None);
+    assert_eq!(chunked("b\r\n"), Some(413));
+    assert_eq!(chunked("a\r\n0123456789\r\n1\r\n"), Some(413));
+    assert_eq!(chunked("1;234\r\nx\r\n1;234\r\nx\r\n0\r\n\r\n"), None);
+    assert_eq!(chunked("1;234\r\nx\r\n1;234\r\nx\r\n0;\r\n\r\n"), Some(400), "extensions count together");
+    assert_eq!(chunked(&format!("1;{}", "x".repeat(30))), Some(400), "without a line end, too");
+    assert_eq!(chunked("0\r\nA: 1\r\nB: 2\r\n\r\n"), None);
+    assert_eq!(chunked("0\r\nA: 1\r\nB: 2\r\nC: 3\r\n\r\n"), Some(431));
+    assert_eq!(chunked(&format!("0\r\nA: {}\r\n\r\n", "v".repeat(26))), Some(431));
+    let twice = [get("/1", ""), get("/2", ""), get("/3", "")].concat();
+    let (seen, out) = run_with(limits(), &[&twice], false);
+    assert_eq!(seen.iter().filter(|seen| matches!(seen, Seen::Head(_))).count(), 2);
+    assert_eq!(out.windows(17).filter(|window| window == b"connection: close").count(), 1);
+}
