@@ -1,6 +1,6 @@
 # The two commands that matter: `make serve` and `make test`. Everything they need is found or made in .venv and target.
 .DEFAULT_GOAL := help
-.PHONY: help build serve test loom fuzz bench clean
+.PHONY: help build serve test loom guards bench clean
 .DELETE_ON_ERROR:
 SHELL := /bin/sh
 
@@ -46,6 +46,9 @@ test: build $(VENV)/test-requirements ## Runs every test and check.
 $(VENV)/test-requirements: tests/requirements.txt | build
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@cp tests/requirements.txt $@
+
+guards: ## Takes out each guard against a hazard of CPython and sees its test fail.
+	@python3 scripts/check-guards
 
 bench: build ## Measures what the README's table says, on this machine.
 	@$(VENV)/bin/python benches/dispatch_cost.py

@@ -79,7 +79,17 @@ fn beyond_the_bound_of_replacements_the_server_stops_and_says_so() {
     let options = ["--workers", "1", "--interrupt-grace", "50ms", "--max-replacements", "1"];
     let mut server = Server::start("contract:app", &options);
     assert_eq!(server.get("/stuck?seconds=2").status, 504);
-    assert_eq!(server.get("/stuck?seconds=2").status, 504);
+    let mut last = server.connect();
+    last.send(&request("GET", "/stuck?seconds=2", &[], b""));
+    let mut behind = server.connect();
+    behind.send(&request("GET", "/value/int", &[], b""));
+    assert_eq!(last.answer("GET").status, 504);
+    let answer = behind.answer("GET");
+    assert_eq!(
+        (answer.status, answer.json()["error"].as_str()),
+        (500, Some("worker_lost")),
+        "nobody is left to run it"
+    );
     let status = server.wait();
     assert_eq!(status.code(), Some(1), "{}", server.log());
     assert!(server.log().contains("the bound on replacements is reached"), "{}", server.log());
@@ -150,13 +160,16 @@ fn a_drain_that_is_over_its_deadline_names_what_is_left_and_exits_non_zero() {
     let mut server = Server::start("contract:app", &["--workers", "1", "--drain-timeout", "300ms"]);
     let mut client = server.connect();
     client.send(&request("GET", "/sleep?seconds=60", &[], b""));
+    wait_until_busy(&server);
+    // It waits behind the one that runs; the answer to a third shows that it has been read by then.
     let mut other = server.connect();
     other.send(&request("GET", "/value/int", &[], b""));
-    wait_until_busy(&server);
+    assert_eq!(server.get("/nope").status, 404);
     let asked = Instant::now();
     server.signal(15);
     let answer = client.answer("GET");
     insta::assert_snapshot!("worker-lost", answer.shown());
+    insta::assert_snapshot!("shutting-down", other.answer("GET").shown());
     let status = server.wait();
     assert!(asked.elapsed() < Duration::from_secs(20));
     let log = server.log();

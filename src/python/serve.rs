@@ -112,14 +112,16 @@ fn run(
     let workers = py.detach(|| unsafe { Workers::start(setup, pool_of_workers, options) });
     let workers = workers.map_err(|error| start_failure(target, &router, error))?;
 
-    let app = Arc::new(server::App::new(Arc::clone(&router), pool, ServerOptions::new(config, prefix)));
+    let mut options = ServerOptions::new(config, prefix);
+    options.max_connections = server::descriptors_for(config.max_connections);
+    let app = Arc::new(server::App::new(Arc::clone(&router), pool, options));
     servers().push(Arc::downgrade(&app));
     let port = listeners[0].address().map(|address| address.port());
     let announced = ready(py, port);
     let (drained, report) = py.detach(|| {
         let drained = announced.is_ok().then(|| {
             let signals = server::signals_from(signal_fd)?;
-            let give_up = || workers.abandon_running().len();
+            let give_up = || workers.give_up();
             Ok::<_, std::io::Error>(server::run_blocking(
                 Arc::clone(&app),
                 listeners,

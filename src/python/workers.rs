@@ -125,13 +125,13 @@ impl Workers {
         Ok(Self { events, shared, supervisor })
     }
 
-    /// Answers what still runs with `worker_lost` and gives those workers up: the deadline of a drain. Says what it was.
-    pub fn abandon_running(&self) -> Vec<Abandoned> {
-        self.shared
-            .watches()
-            .iter()
-            .filter_map(|watch| self.shared.abandon(watch, Failure::WorkerLost, STOPPED))
-            .collect()
+    /// The deadline of a drain: closes the pool, answers what waits with `shutting_down` and what runs with `worker_lost`, and
+    /// gives those workers up. Says how many requests that were.
+    pub fn give_up(&self) -> usize {
+        self.shared.pool.close();
+        let waiting = self.shared.refuse_waiting(Failure::ShuttingDown);
+        let watches = self.shared.watches();
+        waiting + watches.iter().filter_map(|watch| self.shared.abandon(watch, Failure::WorkerLost, STOPPED)).count()
     }
 
     /// Closes the pool, lets the workers finish what it holds, and joins them; gives up at `deadline`.
@@ -153,6 +153,19 @@ impl Shared {
 
     fn abandon(&self, watch: &Watch, failure: Failure, detail: &str) -> Option<Abandoned> {
         watch.abandon(failure, detail, &self.setup.request_id_prefix)
+    }
+
+    /// Takes out every task that waits and answers it; says how many there were.
+    fn refuse_waiting(&self, failure: Failure) -> usize {
+        let tasks = self.pool.fail_all_waiting();
+        for task in &tasks {
+            let mut response = failure.response(failure.default_detail());
+            let request_id = format!("{}-{}", self.setup.request_id_prefix, task.id);
+            response.headers.push(("x-request-id".into(), request_id.into_bytes().into()));
+            // The caller may have left.
+            drop(task.reply.send(response));
+        }
+        tasks.len()
     }
 
     fn replace_watch(&self, index: usize) -> Arc<Watch> {
@@ -299,6 +312,11 @@ impl Crew {
         if !std::mem::replace(&mut self.report.exhausted, true) {
             tracing::error!("{reason}: the server stops");
             (self.shared.options.exhausted)();
+        }
+        if self.members.iter().all(|member| member.abandoned) {
+            // Nobody is left to run what waits.
+            self.shared.pool.close();
+            self.shared.refuse_waiting(Failure::WorkerLost);
         }
     }
 

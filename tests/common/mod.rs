@@ -71,8 +71,24 @@ impl Server {
         })
     }
 
+    /// As `start_in`, with variables in its environment.
+    pub fn start_with(app_directory: &Path, target: &str, options: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::launch(app_directory, target, options, environment).unwrap_or_else(|(status, log)| {
+            panic!("the server ended before it was ready, with {status}:\n{log}");
+        })
+    }
+
     /// As `start_in`; a server that ends instead of becoming ready gives its status and what it printed.
     pub fn try_start(app_directory: &Path, target: &str, options: &[&str]) -> Result<Self, (ExitStatus, String)> {
+        Self::launch(app_directory, target, options, &[])
+    }
+
+    fn launch(
+        app_directory: &Path,
+        target: &str,
+        options: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self, (ExitStatus, String)> {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let port_file = directory.path().join("port");
         let log = std::fs::File::create(directory.path().join("log")).expect("a log file");
@@ -82,6 +98,7 @@ impl Server {
         }
         args.extend(options);
         let mut command = command(app_directory, &args);
+        command.envs(environment.iter().copied());
         command.stdout(log.try_clone().expect("a second handle")).stderr(log);
         let child = command.spawn().expect("the server starts");
         let mut server = Self { child, port: 0, directory };
