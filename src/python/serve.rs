@@ -159,7 +159,8 @@ fn exit_code(router: &crate::router::Router, drained: &server::DrainReport, repo
         let count = report.left_behind;
         tracing::error!(count, "interpreters are left behind; the process exits without finalizing Python");
     }
-    let clean = drained.ended == DrainEnd::Finished && report.unfinished.is_empty();
+    // However it ended: a second signal that found nothing to cut short lost nothing.
+    let clean = drained.unfinished.is_empty() && report.unfinished.is_empty();
     if clean && report.left_behind == 0 && !report.exhausted { OK } else { FAILED }
 }
 
