@@ -290,3 +290,22 @@ fn start_up_hooks_run_in_each_interpreter_and_a_failing_one_fails_the_start() {
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(log.contains("no database today"), "{log}");
 }
+
+#[test]
+fn a_start_that_hangs_can_be_stopped() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let log = std::fs::File::create(directory.path().join("log")).expect("a log");
+    let mut command = common::command(&apps(), &["serve", "hangs:app", "--port", "0"]);
+    let mut child = command.stdout(log.try_clone().expect("a handle")).stderr(log).spawn().expect("it starts");
+    let text = || std::fs::read_to_string(directory.path().join("log")).unwrap_or_default();
+    let started = Instant::now();
+    while !text().contains("hanging") {
+        assert!(started.elapsed() < common::PATIENCE, "{}", text());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let status = std::process::Command::new("kill").args(["-2", &child.id().to_string()]).status();
+    assert!(status.expect("kill runs").success());
+    let status = child.wait().expect("it ends");
+    assert_eq!(status.code(), Some(1), "{}", text());
+    assert!(text().contains("stopped by a signal before every worker was ready"), "{}", text());
+}

@@ -6,7 +6,7 @@
 //! `polygil._signals.leave_unfinalized` sees to that at exit.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -109,7 +109,13 @@ fn run(
     let pool_of_workers = Arc::clone(&pool);
     // SAFETY: main is initialized and `command::setup` has prepared it; this thread is detached meanwhile; `Workers::stop` is
     // called below before this returns, and `leave_unfinalized` keeps main from being finalized where it says so.
-    let workers = py.detach(|| unsafe { Workers::start(setup, pool_of_workers, options) });
+    let workers = py.detach(|| {
+        let interrupted = || stop_was_asked(&signal_fd);
+        unsafe { Workers::start(setup, pool_of_workers, options, interrupted) }
+    });
+    if matches!(workers, Err(StartError::Interrupted)) {
+        py.import("polygil._signals")?.call_method0("leave_unfinalized")?;
+    }
     let workers = workers.map_err(|error| start_failure(target, &router, error))?;
 
     let mut options = ServerOptions::new(config, prefix);
@@ -171,6 +177,7 @@ fn start_failure(target: &str, router: &crate::router::Router, error: StartError
             format!("{report}the server does not start with handlers missing; --lazy serves them as 5xx instead")
         }
         StartError::Failed(message) => message,
+        StartError::Interrupted => "stopped by a signal before every worker was ready".into(),
     };
     Stop { message, code: FAILED }
 }
@@ -207,6 +214,12 @@ fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
     name.push(format!(".{}", std::process::id()));
     std::fs::write(&name, text)?;
     std::fs::rename(&name, path)
+}
+
+/// Whether a signal is in the pipe. It does not block, and takes the signal out.
+fn stop_was_asked(pipe: &OwnedFd) -> bool {
+    let copy = pipe.try_clone().map(File::from);
+    copy.and_then(|mut pipe| pipe.read(&mut [0])).is_ok_and(|count| count > 0)
 }
 
 fn duplicate(fd: RawFd) -> Result<OwnedFd, Stop> {

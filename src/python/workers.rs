@@ -23,6 +23,9 @@ use crate::error::Failure;
 use crate::router::RouteId;
 use crate::task::Task;
 
+/// How often a start that takes long is asked whether it is still wanted.
+const INTERRUPTION_LOOK: Duration = Duration::from_millis(50);
+
 /// What a client reads whose handler still ran when the server stopped.
 const STOPPED: &str = "the server stopped before the handler came back";
 
@@ -45,6 +48,8 @@ pub enum StartError {
     Unresolved(Vec<(RouteId, Unresolved)>),
     /// No thread, no interpreter, or a start-up hook that raised.
     Failed(String),
+    /// A signal came before they were ready; they still start.
+    Interrupted,
 }
 
 /// How the workers ended.
@@ -93,13 +98,19 @@ enum Event {
 }
 
 impl Workers {
-    /// Starts the workers and waits until each is ready, or until one is not: then none is left.
+    /// Starts the workers and waits until each is ready, or until one is not: then none is left. Asks `interrupted` every now
+    /// and then; a true ends the wait and leaves the workers as they are, in whatever import or hook keeps them.
     ///
     /// # Safety
     /// The main interpreter is initialized and prepared (`interpreter::prepare_main`), is not finalized before
-    /// [`Workers::stop`] has returned, and not at all if that says that something was left behind. The calling thread is
-    /// detached from it.
-    pub unsafe fn start(setup: Setup, pool: Arc<Pool<Task>>, options: Options) -> Result<Self, StartError> {
+    /// [`Workers::stop`] has returned, and not at all if that says that something was left behind, or if this returns
+    /// [`StartError::Interrupted`]. The calling thread is detached from it.
+    pub unsafe fn start(
+        setup: Setup,
+        pool: Arc<Pool<Task>>,
+        options: Options,
+        mut interrupted: impl FnMut() -> bool,
+    ) -> Result<Self, StartError> {
         let (events, inbox) = channel();
         let count = options.workers;
         let watches = (0..count).map(|_| Arc::default()).collect();
@@ -113,7 +124,10 @@ impl Workers {
             crew.hire(index, tell).map_err(|error| StartError::Failed(format!("no thread: {error}")))?;
         }
         drop(started);
-        if let Err(error) = all_ready(&answers, count) {
+        if let Err(error) = all_ready(&answers, count, &mut interrupted) {
+            if matches!(error, StartError::Interrupted) {
+                return Err(error);
+            }
             shared.pool.close();
             crew.wait_for_all(&inbox, Instant::now() + Duration::from_secs(10));
             return Err(error);
@@ -175,15 +189,22 @@ impl Shared {
     }
 }
 
-fn all_ready(answers: &Receiver<Started>, count: usize) -> Result<(), StartError> {
+fn all_ready(
+    answers: &Receiver<Started>,
+    count: usize,
+    interrupted: &mut impl FnMut() -> bool,
+) -> Result<(), StartError> {
     let mut ready = 0;
     let mut error = None;
-    // Each worker answers once, or drops its sender by panicking.
-    for answer in answers {
-        match answer {
-            Started::Ready => ready += 1,
-            Started::Unresolved(routes) => error = Some(StartError::Unresolved(routes)),
-            Started::Failed(message) => error = error.or(Some(StartError::Failed(message))),
+    loop {
+        match answers.recv_timeout(INTERRUPTION_LOOK) {
+            Ok(Started::Ready) => ready += 1,
+            Ok(Started::Unresolved(routes)) => error = Some(StartError::Unresolved(routes)),
+            Ok(Started::Failed(message)) => error = error.or(Some(StartError::Failed(message))),
+            Err(RecvTimeoutError::Timeout) if interrupted() => return Err(StartError::Interrupted),
+            Err(RecvTimeoutError::Timeout) => {}
+            // Each worker has answered once, or dropped its sender by panicking.
+            Err(RecvTimeoutError::Disconnected) => break,
         }
     }
     match error {
