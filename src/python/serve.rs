@@ -107,10 +107,10 @@ fn run(
         }),
     };
     let pool_of_workers = Arc::clone(&pool);
-    // SAFETY: main is initialized and `command::setup` has prepared it; this thread is detached meanwhile; `Workers::stop` is
-    // called below before this returns, and `leave_unfinalized` keeps main from being finalized where it says so.
     let workers = py.detach(|| {
         let interrupted = || stop_was_asked(&signal_fd);
+        // SAFETY: main is initialized and `command::setup` has prepared it; this thread is detached meanwhile; `Workers::stop` is
+        // called below before this returns, and `leave_unfinalized` keeps main from being finalized where it says so.
         unsafe { Workers::start(setup, pool_of_workers, options, interrupted) }
     });
     if matches!(workers, Err(StartError::Interrupted)) {
