@@ -135,6 +135,12 @@ impl Connection {
         self.buffer.len() - self.start
     }
 
+    /// Bytes of memory that the buffer holds.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// Whether no request has begun. An empty line that a client sends behind its content begins none.
     pub fn is_idle(&self) -> bool {
         matches!(self.state, State::Head(_)) && self.buffered() == 0

@@ -1,7 +1,7 @@
 //! Where a head ends, found line by line without looking at a byte twice.
 //!
 //! So a head that arrives byte by byte costs as much as one that arrives whole, and fails at the same byte with the same
-//! verdict. What can be judged early is: the first byte, line ends, the request line, the limits. The fields are judged when
+//! verdict. What can be judged early is: the method, line ends, the request line, the limits. The fields are judged when
 //! the header section is whole.
 
 use super::target::{self, RequestLine};
@@ -18,6 +18,8 @@ pub(super) struct HeadScan {
     scanned: usize,
     /// Where the present line begins.
     line: usize,
+    /// The method is known to be one, or the first line to be empty.
+    method_found: bool,
     /// What the first line says, once it is whole; the fields begin where it ends.
     request_line: Option<(RequestLine, usize)>,
     /// Field lines.
@@ -84,8 +86,8 @@ impl HeadScan {
         looked_at(seen - self.scanned);
         match self.request_line {
             None => {
-                if let Some(&first) = bytes.first() {
-                    target::judge_first(first)?;
+                if !self.method_found {
+                    self.method_found = target::find_method(bytes, self.scanned)?;
                 }
                 let line_max = target::line_bytes_max(limits);
                 if seen > line_max {

@@ -1,17 +1,17 @@
 //! The request line: `method SP request-target SP HTTP-version` (RFC 9112, 3), and nothing else.
 //!
-//! It is judged as soon as it is whole, before any field line: whoever speaks another protocol or another version is told at
-//! once, and does not have to finish a header section that it does not know to send.
+//! Its method is judged byte by byte, the rest as soon as the line is whole, before any field line: whoever speaks another
+//! protocol or another version is told at once, and does not have to finish a header section that it does not know to send.
 //!
 //! The target's bytes are every visible ASCII character but `#`. The grammar of RFC 3986 would also exclude ``"<>[\]^`{|}``;
 //! browsers send several of them in a query as they are, and none of them can be taken for the end of anything. Path and query
 //! are given out raw: what percent-escapes and dot segments mean is the router's to say.
 
+use super::fields::{is_token, is_token_byte};
 use super::head::Span;
 use super::host::is_authority;
 use super::{Limits, ProtocolError};
 use crate::error::Failure;
-use crate::http::fields::is_token;
 
 /// A longer method than any that exists or will: 501 without reading on (RFC 9112, 3).
 const METHOD_BYTES_MAX: usize = 64;
@@ -36,34 +36,38 @@ pub(super) fn line_bytes_max(limits: &Limits) -> usize {
     METHOD_BYTES_MAX + limits.target_bytes_max + REST_BYTES
 }
 
-/// Why a line is longer than [`line_bytes_max`], judged by its first bytes, one more than that.
+/// Why a line with a good method is longer than [`line_bytes_max`], judged by its first bytes, one more than that.
 pub(super) fn too_long(start: &[u8], limits: &Limits) -> ProtocolError {
-    let mut words = start.split(|&byte| byte == b' ');
-    let method = words.next().unwrap_or_default();
-    if !is_token(method) {
-        return method_is_no_token();
-    }
-    if method.len() > METHOD_BYTES_MAX {
-        return method_too_long();
-    }
-    match words.next() {
+    match start.split(|&byte| byte == b' ').nth(1) {
         Some(target) if target.len() > limits.target_bytes_max => target_too_long(limits),
         _ => three_parts(),
     }
 }
 
-/// The verdict on a first byte that begins no request line, nor an empty line.
-pub(super) fn judge_first(byte: u8) -> Result<(), ProtocolError> {
-    match byte {
-        b'\r' | b'\n' => Ok(()),
-        // The first byte of a TLS record with a handshake (RFC 8446, 5.1). It is the commonest garbage there is.
-        0x16 => Err(ProtocolError::bad("a TLS handshake where HTTP is spoken in the clear (RFC 9112, 3)")),
-        byte if is_token(&[byte]) => Ok(()),
-        _ => Err(method_is_no_token()),
+/// Looks for the end of the method, or of an empty line, at the front of `bytes`, of which the first `judged` are known to be
+/// in it; gives whether it was found. What comes first and is no method is refused without waiting for the line's end.
+pub(super) fn find_method(bytes: &[u8], judged: usize) -> Result<bool, ProtocolError> {
+    for (index, &byte) in bytes.iter().enumerate().skip(judged) {
+        match byte {
+            b' ' if index > 0 => return Ok(true),
+            // Judged with its line.
+            b'\r' | b'\n' => return Ok(true),
+            // The first byte of a TLS record with a handshake (RFC 8446, 5.1). It is the commonest garbage there is.
+            0x16 if index == 0 => {
+                return Err(ProtocolError::bad("a TLS handshake where HTTP is spoken in the clear (RFC 9112, 3)"));
+            }
+            _ if !is_token_byte(byte) => return Err(ProtocolError::bad("the method is not a token (RFC 9112, 3.1)")),
+            _ if index == METHOD_BYTES_MAX => {
+                let detail = format!("no method has more than {METHOD_BYTES_MAX} bytes (RFC 9112, 3)");
+                return Err(ProtocolError::new(Failure::NotImplemented, detail));
+            }
+            _ => {}
+        }
     }
+    Ok(false)
 }
 
-/// The parts of a whole line, which comes without its CRLF.
+/// The parts of a whole line with a good method. It comes without its CRLF.
 pub(super) fn parse(line: &[u8], limits: &Limits) -> Result<RequestLine, ProtocolError> {
     if memchr::memchr(b'\r', line).is_some() {
         return Err(ProtocolError::bad("the request line has a CR that does not end it (RFC 9112, 2.2)"));
@@ -73,12 +77,7 @@ pub(super) fn parse(line: &[u8], limits: &Limits) -> Result<RequestLine, Protoco
         return Err(three_parts());
     };
     let method = &line[..first];
-    if !is_token(method) {
-        return Err(method_is_no_token());
-    }
-    if method.len() > METHOD_BYTES_MAX {
-        return Err(method_too_long());
-    }
+    debug_assert!(is_token(method), "found by find_method");
     let minor_version = minor_version(&line[second + 1..])?;
     let text = &line[first + 1..second];
     if text.len() > limits.target_bytes_max {
@@ -137,15 +136,6 @@ fn authority(target: &[u8], method: &[u8]) -> Result<Option<std::ops::Range<usiz
 
 fn three_parts() -> ProtocolError {
     ProtocolError::bad("the request line is not `method SP target SP version` (RFC 9112, 3)")
-}
-
-fn method_is_no_token() -> ProtocolError {
-    ProtocolError::bad("the method is not a token (RFC 9112, 3.1)")
-}
-
-fn method_too_long() -> ProtocolError {
-    let detail = format!("no method has more than {METHOD_BYTES_MAX} bytes (RFC 9112, 3)");
-    ProtocolError::new(Failure::NotImplemented, detail)
 }
 
 fn target_too_long(limits: &Limits) -> ProtocolError {

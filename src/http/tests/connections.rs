@@ -78,3 +78,110 @@ fn the_end_of_input_is_no_end_of_what_was_complete() {
         assert_eq!(run_with(Limits::default(), &[nothing], true).0, [Seen::Closed]);
     }
 }
+
+/// A connection with these bytes, after its first head.
+fn after_head(bytes: &[u8]) -> Connection {
+    let mut connection = Connection::new(Limits::default());
+    connection.receive(bytes);
+    assert!(matches!(connection.next_event(), Ok(Event::Head(_))));
+    connection
+}
+
+#[test]
+fn an_answer_before_the_content_is_read_closes_and_says_what_may_still_come() {
+    let head = |length: u64| format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+    let drain = |max_bytes| AfterResponse::DrainThenClose { max_bytes };
+    for (bytes, expected) in [
+        (head(5), drain(5)),
+        (format!("{}abc", head(5)), drain(2)),
+        (format!("{}abcde", head(5)), AfterResponse::Close),
+        (head(1 << 40), drain(64 * 1024)),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(), drain(64 * 1024)),
+    ] {
+        let mut connection = after_head(bytes.as_bytes());
+        let mut out = Vec::new();
+        assert_eq!(connection.send(ok(), DATE, &mut out), Ok(expected), "{bytes:?}");
+        assert!(out.windows(19).any(|window| window == b"connection: close\r\n"));
+        assert_eq!(connection.next_event(), Ok(Event::Closed));
+    }
+    let mut connection = after_head(head(5).as_bytes());
+    connection.receive_eof();
+    assert_eq!(connection.send(ok(), DATE, &mut Vec::new()), Ok(AfterResponse::Close), "nothing more will come");
+}
+
+#[test]
+fn a_request_without_content_may_be_answered_before_its_end_is_asked_for() {
+    let mut connection = after_head(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(connection.send(ok(), DATE, &mut Vec::new()), Ok(AfterResponse::KeepAlive));
+    assert!(matches!(connection.next_event(), Ok(Event::Head(head)) if head.path() == "/2"));
+}
+
+/// A request whose time is over before its head is whole is answered, too, and never kept alive by what an earlier one said.
+#[test]
+fn a_head_that_is_not_whole_can_be_answered() {
+    for (start, has_content) in [(&b""[..], true), (b"GET / HT", true), (b"HEAD / HT", false), (b"HEAD", true)] {
+        let mut connection = after_head(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(connection.send(ok(), DATE, &mut Vec::new()), Ok(AfterResponse::KeepAlive));
+        connection.receive(start);
+        assert_eq!(connection.next_event(), Ok(Event::NeedData));
+        let mut out = Vec::new();
+        let expected = AfterResponse::DrainThenClose { max_bytes: 64 * 1024 };
+        assert_eq!(connection.send(ok(), DATE, &mut out), Ok(expected));
+        assert!(out.windows(19).any(|window| window == b"connection: close\r\n"));
+        assert_eq!(out.ends_with(b"\r\n\r\nhi"), has_content, "{start:?}");
+        assert_eq!(connection.next_event(), Ok(Event::Closed));
+    }
+}
+
+#[test]
+fn a_bad_head_request_gets_no_content() {
+    for bytes in [
+        &b"HEAD / HTTP/1.1\r\n\r\n"[..],
+        b"HEAD / HTTP/2.0\r\n",
+        b"HEAD / HTTP/1.1\r\nHost: a\r\n x\r\n\r\n",
+        b"HEAD / HTTP/1.1\n",
+        b"HEAD / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nz",
+    ] {
+        let (_, out) = run_with(Limits::default(), &[bytes], false);
+        assert!(out.ends_with(b"connection: close\r\n\r\n"), "{}", String::from_utf8_lossy(&out));
+    }
+}
+
+#[test]
+fn one_request_gets_one_response() {
+    let nothing = InvalidResponse("there is no request to respond to".into());
+    let mut out = Vec::new();
+    let mut connection = after_head(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    assert_eq!(connection.send(ok(), DATE, &mut out), Ok(AfterResponse::Close));
+    let written = out.len();
+    assert_eq!(connection.send(ok(), DATE, &mut out), Err(nothing.clone()));
+
+    let mut connection = Connection::new(Limits::default());
+    connection.receive(b"\x16");
+    assert!(connection.next_event().is_err());
+    assert_eq!(connection.next_event(), Ok(Event::Closed), "an error is given once");
+    connection.send(ok(), DATE, &mut Vec::new()).expect("it takes one response");
+    assert_eq!(connection.send(ok(), DATE, &mut out), Err(nothing));
+    assert_eq!(out.len(), written, "and no other");
+}
+
+/// Between requests a connection holds no request's bytes, be there an empty line or not, and no large buffer.
+#[test]
+fn idle_is_idle() {
+    let mut connection = Connection::new(Limits::default());
+    assert!(connection.is_idle());
+    let content = vec![b'x'; 300_000];
+    connection.receive(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n");
+    assert!(!connection.is_idle());
+    connection.receive(&content);
+    while connection.next_event() != Ok(Event::Paused) {}
+    assert!(!connection.is_idle());
+    assert_eq!(connection.send(ok(), DATE, &mut Vec::new()), Ok(AfterResponse::KeepAlive));
+    assert!(connection.is_idle());
+    assert!(connection.capacity() <= 16 * 1024, "{}", connection.capacity());
+    connection.receive(b"\r\n");
+    assert_eq!(connection.next_event(), Ok(Event::NeedData));
+    assert!(connection.is_idle(), "some clients send an empty line behind their content");
+    connection.receive(b"G");
+    assert!(!connection.is_idle());
+}

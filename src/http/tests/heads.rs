@@ -133,6 +133,7 @@ fn methods_are_any_token_that_somebody_could_mean() {
 fn what_is_no_request_is_refused_at_once() {
     let tls = (400, "a TLS handshake where HTTP is spoken in the clear (RFC 9112, 3)".to_owned());
     assert_eq!(refused(b"\x16"), tls);
+    assert_eq!(refused(b"GE@"), (400, "the method is not a token (RFC 9112, 3.1)".to_owned()));
     for byte in [b"\0", b" ", b"\"", b"(", b"\x80", b"\xff", b"/"] {
         assert_eq!(refused(byte), (400, "the method is not a token (RFC 9112, 3.1)".to_owned()));
     }

@@ -46,8 +46,57 @@ fn each_limit_has_its_answer() {
     assert_eq!(chunked("0\r\nA: 1\r\nB: 2\r\n\r\n"), None);
     assert_eq!(chunked("0\r\nA: 1\r\nB: 2\r\nC: 3\r\n\r\n"), Some(431));
     assert_eq!(chunked(&format!("0\r\nA: {}\r\n\r\n", "v".repeat(26))), Some(431));
+    let sized = |length: u64| {
+        status(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n0123456789").as_bytes())
+    };
+    assert_eq!(sized(10), None);
+    assert_eq!(sized(11), Some(413));
+    assert_eq!(sized(u64::MAX), Some(413));
     let twice = [get("/1", ""), get("/2", ""), get("/3", "")].concat();
     let (seen, out) = run_with(limits(), &[&twice], false);
     assert_eq!(seen.iter().filter(|seen| matches!(seen, Seen::Head(_))).count(), 2);
     assert_eq!(out.windows(17).filter(|window| window == b"connection: close").count(), 1);
+}
+
+/// A caller that wants to answer by itself, or to see which request it was, still gets the head.
+#[test]
+fn content_over_its_limit_is_refused_behind_its_head() {
+    let mut connection = Connection::new(Limits { body_bytes_max: 3, ..Limits::default() });
+    connection.receive(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nabcd");
+    assert!(matches!(connection.next_event(), Ok(Event::Head(head)) if head.content_length() == Some(4)));
+    let error = connection.next_event().expect_err("over the limit");
+    assert_eq!(error.to_string(), "content_too_large: the content is larger than the limit of 3 bytes");
+    let after = connection.send(error.failure.response("x"), DATE, &mut Vec::new());
+    assert_eq!(after, Ok(AfterResponse::DrainThenClose { max_bytes: 64 * 1024 }));
+    assert_eq!(connection.next_event(), Ok(Event::Closed));
+}
+
+#[test]
+fn limits_of_any_size_overflow_nothing() {
+    let largest = Limits {
+        target_bytes_max: usize::MAX,
+        headers_bytes_max: usize::MAX,
+        headers_count_max: usize::MAX,
+        body_bytes_max: u64::MAX,
+        chunk_extensions_bytes_max: usize::MAX,
+        trailers_bytes_max: usize::MAX,
+        trailers_count_max: usize::MAX,
+        requests_per_connection_max: u64::MAX,
+    };
+    let bytes = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;a\r\nx\r\n0\r\nT: u\r\n\r\n\
+        POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\nffffffffffffffff\r\nyy";
+    let request = [Seen::Head("POST /".into()), Seen::Body(b"x".to_vec()), Seen::End];
+    let unfinished = [Seen::Head("POST /".into()), Seen::Body(b"xyy".to_vec())];
+    assert_eq!(run_with(largest, &[bytes], false).0, [&request[..], &unfinished].concat());
+    let none = Limits {
+        target_bytes_max: 0,
+        headers_bytes_max: 0,
+        headers_count_max: 0,
+        body_bytes_max: 0,
+        chunk_extensions_bytes_max: 0,
+        trailers_bytes_max: 0,
+        trailers_count_max: 0,
+        requests_per_connection_max: 1,
+    };
+    assert!(matches!(run_with(none, &[bytes], false).0[..], [Seen::Error(414, _), Seen::Closed]));
 }

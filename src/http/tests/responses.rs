@@ -1,5 +1,7 @@
 //! Responses, byte by byte, and those that are refused.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn written(request: &[u8], response: Response) -> Result<String, String> {
@@ -71,9 +73,128 @@ fn responses_that_would_break_the_framing_are_refused() {
         Response { status: 304, ..ok() },
         Response { status: 199, ..ok() },
         Response { status: 600, ..ok() },
+        with("keep-alive", b"timeout=5"),
+        with("connection", b"close, upgrade"),
+        with("x", b"a\0b"),
+        with("x", b"a\x1b[0m"),
+        with("caf\u{e9}", b"a"),
+        Response { status: 205, ..ok() },
+        Response { status: 100, body: vec![], ..ok() },
+        Response { status: 101, body: vec![], ..ok() },
+        Response { status: 0, ..ok() },
+        Response { status: u16::MAX, ..ok() },
         Response { headers: vec![("date".into(), b"a"[..].into()), ("Date".into(), b"b"[..].into())], ..ok() },
     ] {
         assert!(written(get, response.clone()).is_err(), "{response:?}");
     }
     assert!(written(get, with("x", b"tab\tand \xe9 are fine")).is_ok());
+    assert!(written(get, with("", b"")).is_err());
+    assert!(written(get, with("x", b"")).is_ok());
+}
+
+#[test]
+fn fields_that_have_one_value_are_given_once_and_lists_as_often_as_they_like() {
+    let get = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let twice = |one: &'static str, other: &'static str| Response {
+        headers: vec![(one.into(), b"a"[..].into()), ("x".into(), b"b"[..].into()), (other.into(), b"c"[..].into())],
+        ..ok()
+    };
+    for (one, other) in [("content-type", "Content-Type"), ("date", "DATE"), ("Location", "location"), ("etag", "ETag")]
+    {
+        let message = format!("{other:?} is given more than once and has one value (RFC 9110, 5.3)");
+        assert_eq!(written(get, twice(one, other)), Err(message));
+    }
+    for name in ["set-cookie", "Vary", "x-y", "allow", "link", "www-authenticate", "cache-control"] {
+        let out = written(get, twice(name, name)).expect("a list");
+        assert_eq!(out.matches(&format!("{name}: ")).count(), 2);
+    }
+    assert!(written(get, twice("content-type", "content-types")).is_ok());
+}
+
+/// What an independent parser makes of a response: status, fields, and where the content begins.
+fn parsed(bytes: &[u8]) -> (u16, String, Vec<(String, Vec<u8>)>, usize) {
+    let mut room = [httparse::EMPTY_HEADER; 64];
+    let mut response = httparse::Response::new(&mut room);
+    let Ok(httparse::Status::Complete(length)) = response.parse(bytes) else {
+        panic!("not a response: {}", String::from_utf8_lossy(bytes))
+    };
+    let fields = response.headers.iter().map(|field| (field.name.to_ascii_lowercase(), field.value.to_vec()));
+    let fields = fields.collect();
+    (response.code.expect("a status"), response.reason.expect("a reason").to_owned(), fields, length)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    /// Whatever a handler gives is refused, or is read back as exactly one response that says the same.
+    #[test]
+    fn what_is_written_is_one_response_with_what_was_given(
+        status in prop_oneof![4 => Just(200u16), 2 => Just(204), 1 => Just(304), 1 => Just(205), 4 => 190u16..620],
+        headers in proptest::collection::vec(
+            (
+                prop_oneof![
+                    4 => "[a-zA-Z-]{1,12}",
+                    1 => "[ -~]{0,6}",
+                    1 => proptest::sample::select(&[
+                        "content-length", "Transfer-Encoding", "connection", "date", "Content-Type", "x\r\ny", "x:", "",
+                    ][..]).prop_map(str::to_owned),
+                ],
+                prop_oneof![
+                    4 => proptest::collection::vec(0x20u8..0x7f, 0..20),
+                    1 => proptest::collection::vec(any::<u8>(), 0..6),
+                    1 => Just(b"close".to_vec()),
+                    1 => Just(b"x\r\ncontent-length: 0\r\n\r\n".to_vec()),
+                ],
+            ),
+            0..6,
+        ),
+        body in proptest::collection::vec(any::<u8>(), 0..40),
+        close: bool,
+        method in proptest::sample::select(&["GET", "HEAD"][..]),
+        version in proptest::sample::select(&["1.0", "1.1"][..]),
+        asked in proptest::sample::select(&["close", "keep-alive", "x"][..]),
+    ) {
+        let headers: Vec<_> = headers.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let response = Response { status, headers, body, close };
+        let mut connection = Connection::new(Limits::default());
+        connection.receive(format!("{method} / HTTP/{version}\r\nHost: a\r\nConnection: {asked}\r\n\r\n").as_bytes());
+        while connection.next_event() != Ok(Event::Paused) {}
+        let mut out = Vec::new();
+        let Ok(after) = connection.send(response.clone(), DATE, &mut out) else {
+            prop_assert!(out.is_empty());
+            let fallback = Failure::ResponseNotSerializable.response("x");
+            prop_assert!(connection.send(fallback, DATE, &mut out).is_ok(), "a refusal leaves room for another answer");
+            return Ok(());
+        };
+        let (code, reason, fields, start) = parsed(&out);
+        prop_assert_eq!(code, status);
+        prop_assert!(status != 200 || reason == "OK");
+        let named = |name: &str| fields.iter().filter(|(given, _)| given == name).map(|(_, value)| &value[..]).collect::<Vec<_>>();
+        let length = response.body.len().to_string();
+        let expected_length = if matches!(status, 204 | 304) { vec![] } else { vec![length.as_bytes()] };
+        prop_assert_eq!(named("content-length"), expected_length);
+        prop_assert_eq!(named("transfer-encoding").len(), 0);
+        prop_assert_eq!(named("date").len(), 1);
+        let expected = match (after, version) {
+            (AfterResponse::Close, _) => vec![&b"close"[..]],
+            (_, "1.0") => vec![&b"keep-alive"[..]],
+            _ => vec![],
+        };
+        prop_assert_eq!(named("connection"), expected);
+        let kept = after == AfterResponse::KeepAlive;
+        prop_assert!(!kept || (!close && asked != "close" && (version == "1.1" || asked == "keep-alive")));
+        let is_given = |name: &str| !["connection", "date", "content-length"].contains(&name);
+        let given = response.headers.iter().filter(|(name, _)| is_given(&name.to_ascii_lowercase()));
+        let given: Vec<_> = given.map(|(name, value)| (name.to_ascii_lowercase(), trim(value).to_vec())).collect();
+        prop_assert_eq!(fields.iter().filter(|(name, _)| is_given(name)).cloned().collect::<Vec<_>>(), given);
+        prop_assert_eq!(&out[start..], if method == "HEAD" { &[][..] } else { &response.body[..] });
+    }
+}
+
+/// Without the white space around it, which is none of a field's value.
+fn trim(value: &[u8]) -> &[u8] {
+    let is_text = |byte: &u8| !matches!(byte, b' ' | b'\t');
+    let start = value.iter().position(is_text).unwrap_or(value.len());
+    let end = value.iter().rposition(is_text).map_or(start, |last| last + 1);
+    &value[start..end]
 }

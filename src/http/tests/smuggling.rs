@@ -136,7 +136,8 @@ fn request_lines_hide_no_field() {
         ("two spaces", b"GET  / HTTP/1.1\r\n", parts),
         ("space behind", b"GET / HTTP/1.1 \r\n", parts),
         ("no version", b"GET /\r\n", parts),
-        ("tab for space", b"GET\t/\tHTTP/1.1\r\n", parts),
+        ("tab for space", b"GET\t/\tHTTP/1.1\r\n", "the method is not a token (RFC 9112, 3.1)"),
+        ("CR in the method", b"GE\rT / HTTP/1.1\r\n", carriage_return),
         ("NUL in the target", b"GET /\0 HTTP/1.1\r\n", byte),
         ("tab in the target", b"GET /a\tb HTTP/1.1\r\n", byte),
     ] {
