@@ -46,6 +46,8 @@ fn each_limit_has_its_answer() {
     assert_eq!(chunked("0\r\nA: 1\r\nB: 2\r\n\r\n"), None);
     assert_eq!(chunked("0\r\nA: 1\r\nB: 2\r\nC: 3\r\n\r\n"), Some(431));
     assert_eq!(chunked(&format!("0\r\nA: {}\r\n\r\n", "v".repeat(26))), Some(431));
+    assert_eq!(chunked("1;234\r\nx\r\n1;234567890123456789012"), Some(400), "also while the line is not whole");
+    assert_eq!(chunked("0\r\nA: 12345678901234567890\r\nB: 12345"), Some(431), "trailers, too");
     let sized = |length: u64| {
         status(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n0123456789").as_bytes())
     };
