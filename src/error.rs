@@ -162,6 +162,35 @@ mod tests {
     }
 
     #[test]
+    fn the_table_is_the_contract() {
+        let rows = [
+            (400, "bad_request"),
+            (404, "not_found"),
+            (405, "method_not_allowed"),
+            (408, "request_timeout"),
+            (413, "content_too_large"),
+            (414, "uri_too_long"),
+            (417, "expectation_failed"),
+            (422, "validation_error"),
+            (431, "headers_too_large"),
+            (500, "module_not_found"),
+            (500, "import_failed"),
+            (500, "function_not_found"),
+            (500, "not_callable"),
+            (500, "handler_raised"),
+            (500, "response_not_serializable"),
+            (500, "worker_lost"),
+            (501, "not_implemented"),
+            (503, "queue_full"),
+            (503, "shutting_down"),
+            (504, "handler_timeout"),
+            (505, "version_not_supported"),
+        ];
+        let table: Vec<_> = Failure::ALL.iter().map(|failure| (failure.status(), failure.code())).collect();
+        assert_eq!(table, rows);
+    }
+
+    #[test]
     fn debug_adds_message_and_traceback_behind() {
         let response = Failure::HandlerRaised.debug_response("ValueError: x", "Traceback\n");
         let expected = r#"{"detail":"Internal Server Error","error":"handler_raised","message":"ValueError: x","traceback":"Traceback\n"}"#;

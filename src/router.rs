@@ -1,4 +1,4 @@
-//! Method and path → route. Pure: a table built once, then only read.
+//! Method and path → route. Pure: a table built once, then only read; a route without parameters is found without allocating.
 //!
 //! **Patterns.** `/users/{name}` takes one segment, `{name:int}` one of digits with an optional minus, `{name:path}` the rest of
 //! the path, at least one byte, and stands last. At each segment the literal is tried before `int`, `int` before a plain parameter,
@@ -7,22 +7,29 @@
 //!
 //! **Paths** are matched as sent, split at `/`, each segment percent-decoded on its own (RFC 3986, 2.4): `%2F` is a byte of a
 //! segment and never splits one, and a pattern's `café` is met by `caf%C3%A9`. Dot segments are not resolved, since no file
-//! system is behind this, and whoever checked the path in front of us saw the same one. `//` is an empty segment, which only
-//! the same literal meets; a trailing slash counts. A bad escape, NUL, or what is not UTF-8 after decoding is a 400: there
-//! is no one reading of it.
+//! system is behind this, and whoever checked the path in front of us saw the same one; a client that wants them resolved does
+//! so itself. `//` is an empty segment, which only the same literal meets, or a `path` parameter with more around it; a trailing
+//! slash counts. A bad escape, NUL, or what is not UTF-8 after decoding is a 400: there is no one reading of it.
 //!
-//! **Methods.** GET answers HEAD too, unless HEAD has a route of its own, and OPTIONS is answered with `Allow`, unless it has. A
-//! method of RFC 9110 or RFC 5789 that a path lacks is a 405; one that neither they nor any route know is a 501, and so
-//! are CONNECT and TRACE.
+//! **Methods.** The path alone decides on the pattern, then the method on the route, so that `Allow` is the same for every method:
+//! a `{rest:path}` does not catch the methods that a more specific pattern lacks. GET answers HEAD too, unless HEAD has a route
+//! of its own, and OPTIONS is answered with `Allow`, unless it has. `Allow` is alphabetical. A method of RFC 9110 or RFC 5789 that
+//! a path lacks is a 405; one that neither they nor any route know is a 501, and so are CONNECT and TRACE.
+//!
+//! **Cost.** The table is a tree by segments, and a request visits each of its places at most once, whatever is taken back on the
+//! way: linear in the table for a path made to annoy, in the path's length for all others.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 
 /// Methods that every server is expected to recognize (RFC 9110, 9.1; RFC 5789), less those that make it a proxy.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+/// Segments of a pattern: its tree is walked and dropped by recursion.
+const SEGMENTS_MAX: usize = 128;
 
 /// One route as it was registered.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -100,6 +107,8 @@ pub struct Router {
     routes: Vec<RouteSpec>,
     names: Vec<Vec<String>>,
     root: Node,
+    /// Methods of some route that are not among [`METHODS`].
+    extensions: BTreeSet<String>,
     /// What `OPTIONS *` answers: every method that some route has.
     all: String,
 }
@@ -135,10 +144,15 @@ impl Router {
         let mut router = Router::default();
         let mut errors = Vec::new();
         for spec in specs {
-            let origin = spec.origin.clone();
-            if let Err(message) = router.add(spec) {
-                errors.push(RouteError { origin, message });
+            if let Err(mistakes) = router.add(&spec) {
+                let error = |message| RouteError { origin: spec.origin.clone(), message };
+                errors.extend(mistakes.into_iter().map(error));
+                continue;
             }
+            if !METHODS.contains(&spec.method.as_str()) {
+                router.extensions.insert(spec.method.clone());
+            }
+            router.routes.push(spec);
         }
         if !errors.is_empty() {
             return Err(errors);
@@ -165,42 +179,40 @@ impl Router {
         &self.names[id.0 as usize]
     }
 
-    /// Where a request goes. `path` is the raw path: it begins with a slash, or is the `*` of `OPTIONS *`.
-    pub fn find(&self, method: &str, path: &str) -> Found<'_> {
-        if !METHODS.contains(&method) && !self.routes.iter().any(|route| route.method == method) {
+    /// Where a request goes. `raw_path` is as sent, without the query: it begins with a slash, or is the `*` of `OPTIONS *`.
+    pub fn find(&self, method: &str, raw_path: &str) -> Found<'_> {
+        if !METHODS.contains(&method) && !self.extensions.contains(method) {
             return Found::MethodNotImplemented;
         }
-        if path == "*" {
+        if raw_path == "*" && method == "OPTIONS" {
             return Found::Options { allow: &self.all };
         }
-        let mut segments = Vec::with_capacity(8);
-        for raw in path.strip_prefix('/').unwrap_or(path).split('/') {
-            match decode(raw) {
-                Ok(segment) => segments.push(segment),
-                Err(message) => return Found::BadPath(message),
-            }
-        }
-        let mut params = Vec::new();
-        let Some(methods) = self.root.find(&segments, &mut params) else { return Found::NotFound };
+        let path = match decode(raw_path) {
+            Ok(path) => path,
+            Err(message) => return Found::BadPath(message),
+        };
+        let Some(segments) = path.strip_prefix('/') else {
+            return Found::BadPath("the path does not begin with a slash (RFC 9112, 3.2.1)".into());
+        };
+        let mut taken = Vec::new();
+        let Some(methods) = self.root.find(Some(segments), &mut taken) else { return Found::NotFound };
         let exact = methods.by_name.get(method);
         let head = if method == "HEAD" { methods.by_name.get("GET") } else { None };
         match exact.or(head) {
-            Some(&id) => Found::Route { id, params },
+            Some(&id) => Found::Route { id, params: taken.into_iter().map(param).collect() },
             None if method == "OPTIONS" => Found::Options { allow: &methods.allow },
             None => Found::MethodNotAllowed { allow: &methods.allow },
         }
     }
 
-    fn add(&mut self, spec: RouteSpec) -> Result<(), String> {
-        let segments = parse(&spec.pattern)?;
-        if spec.method.is_empty() || !spec.method.bytes().all(is_token) {
-            return Err(format!("{:?} is not a method; GET, POST, PUT, PATCH, DELETE and HEAD are", spec.method));
-        }
-        if matches!(spec.method.as_str(), "CONNECT" | "TRACE") {
-            return Err(format!("{} is not served: it makes a server a proxy, or an echo of secrets", spec.method));
-        }
+    /// Puts a route into the tree, under the id that it gets next, or tells all that is wrong with it.
+    fn add(&mut self, spec: &RouteSpec) -> Result<(), Vec<String>> {
+        let segments = match (parse(&spec.pattern), check_method(&spec.method)) {
+            (Ok(segments), Ok(())) => segments,
+            (pattern, method) => return Err([pattern.err(), method.err()].into_iter().flatten().collect()),
+        };
         let mut node = &mut self.root;
-        let mut methods = None;
+        let mut rest = None;
         let mut names = Vec::new();
         for segment in segments {
             match segment {
@@ -215,63 +227,55 @@ impl Router {
                 }
                 Segment::Rest(name) => {
                     names.push(name);
-                    methods = Some(&mut **node.rest.get_or_insert_default());
+                    rest = Some(&mut **node.rest.get_or_insert_default());
                     break;
                 }
             }
         }
-        let methods = match methods {
+        let methods = match rest {
             Some(methods) => methods,
             None => &mut node.methods,
         };
         let id = RouteId(self.routes.len() as u32);
         if let Some(&other) = methods.by_name.get(&spec.method) {
             let other = &self.routes[other.0 as usize];
-            return Err(format!(
+            return Err(vec![format!(
                 "{} {} is registered twice: it matches the same paths as {} at {}; remove one or change its path",
                 spec.method, spec.pattern, other.pattern, other.origin
-            ));
+            )]);
         }
         methods.by_name.insert(spec.method.clone(), id);
-        self.routes.push(spec);
         self.names.push(names);
         Ok(())
     }
 }
 
 impl Node {
-    /// The methods where the segments lead, most specific first; `params` then holds what was taken on the way.
-    fn find<'n>(&'n self, segments: &[String], params: &mut Vec<String>) -> Option<&'n Methods> {
-        let Some((first, others)) = segments.split_first() else {
+    /// The methods where the segments lead, most specific first; `taken` then holds what parameters took on the way.
+    /// `None` is the path's end; an empty text is not: it is one empty segment.
+    fn find<'n, 'p>(&'n self, segments: Option<&'p str>, taken: &mut Vec<&'p str>) -> Option<&'n Methods> {
+        let Some(segments) = segments else {
             return (!self.methods.by_name.is_empty()).then_some(&self.methods);
         };
-        if let Some(methods) = self.literals.get(first).and_then(|node| node.find(others, params)) {
+        let (first, others) = match segments.split_once('/') {
+            Some((first, others)) => (first, Some(others)),
+            None => (segments, None),
+        };
+        if let Some(methods) = self.literals.get(first).and_then(|node| node.find(others, taken)) {
             return Some(methods);
         }
-        if first.is_empty() {
-            // Parameters take at least one byte; so does `path`, but it may begin with an empty segment.
-            return self.rest(segments, params);
-        }
-        for (node, takes) in [(&self.int, is_int(first)), (&self.text, true)] {
+        for (node, takes) in [(&self.int, is_int(first)), (&self.text, !first.is_empty())] {
             if let Some(node) = node.as_ref().filter(|_| takes) {
-                params.push(first.clone());
-                if let Some(methods) = node.find(others, params) {
+                taken.push(first);
+                if let Some(methods) = node.find(others, taken) {
                     return Some(methods);
                 }
-                params.pop();
+                taken.pop();
             }
         }
-        self.rest(segments, params)
-    }
-
-    fn rest<'n>(&'n self, segments: &[String], params: &mut Vec<String>) -> Option<&'n Methods> {
-        let methods = self.rest.as_deref()?;
-        let rest = segments.join("/");
-        if rest.is_empty() {
-            return None;
-        }
-        params.push(rest);
-        Some(methods)
+        let rest = self.rest.as_deref().filter(|_| !segments.is_empty())?;
+        taken.push(segments);
+        Some(rest)
     }
 
     fn finish(&mut self) {
@@ -314,18 +318,56 @@ fn is_int(text: &str) -> bool {
     !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn decode(raw: &str) -> Result<String, String> {
-    let bytes = raw.as_bytes();
-    for (index, _) in raw.match_indices('%') {
-        let escape = bytes.get(index + 1..index + 3);
-        if !escape.is_some_and(|escape| escape.iter().all(u8::is_ascii_hexdigit)) {
+/// Stands for a `/` that was escaped, until segments are parted: a decoded path has no NUL of its own.
+const ESCAPED_SLASH: char = '\0';
+
+/// A path percent-decoded, its escaped slashes still told from those that part segments. Borrowed where nothing was escaped.
+fn decode(raw: &str) -> Result<Cow<'_, str>, String> {
+    if raw.contains('\0') {
+        return Err("the path has a NUL".into());
+    }
+    if !raw.contains('%') {
+        return Ok(Cow::Borrowed(raw));
+    }
+    let mut decoded = Vec::with_capacity(raw.len());
+    let mut bytes = raw.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            decoded.push(byte);
+            continue;
+        }
+        let (Some(high), Some(low)) = (bytes.next().and_then(hex), bytes.next().and_then(hex)) else {
             return Err("the path has a % that two hexadecimal digits do not follow (RFC 3986, 2.1)".into());
+        };
+        match high << 4 | low {
+            0 => return Err("the path has a NUL".into()),
+            b'/' => decoded.push(ESCAPED_SLASH as u8),
+            byte => decoded.push(byte),
         }
     }
-    match percent_decode_str(raw).decode_utf8() {
-        Ok(text) if text.contains('\0') => Err("the path has a NUL".into()),
-        Ok(text) => Ok(text.into_owned()),
-        Err(_) => Err("the path is not UTF-8 after percent-decoding".into()),
+    let text = String::from_utf8(decoded).map_err(|_| "the path is not UTF-8 after percent-decoding")?;
+    Ok(Cow::Owned(text))
+}
+
+fn hex(byte: u8) -> Option<u8> {
+    (byte as char).to_digit(16).map(|digit| digit as u8)
+}
+
+/// The value of a parameter from what it took of a decoded path.
+fn param(taken: &str) -> String {
+    if taken.contains(ESCAPED_SLASH) { taken.replace(ESCAPED_SLASH, "/") } else { taken.to_owned() }
+}
+
+fn check_method(method: &str) -> Result<(), String> {
+    let upper = method.to_ascii_uppercase();
+    if method.is_empty() || !method.bytes().all(is_token) {
+        Err(format!("{method:?} is not a method; GET, POST, PUT, PATCH, DELETE and HEAD are"))
+    } else if matches!(method, "CONNECT" | "TRACE") {
+        Err(format!("{method} is not served: it makes a server a proxy, or an echo of secrets"))
+    } else if method != upper && (METHODS.contains(&upper.as_str()) || matches!(upper.as_str(), "CONNECT" | "TRACE")) {
+        Err(format!("methods are told apart by case (RFC 9110, 9.1); write {upper:?} for {method:?}"))
+    } else {
+        Ok(())
     }
 }
 
@@ -333,6 +375,12 @@ fn parse(pattern: &str) -> Result<Vec<Segment>, String> {
     let Some(path) = pattern.strip_prefix('/') else {
         return Err(format!("the pattern {pattern:?} does not begin with a slash; write {:?}", format!("/{pattern}")));
     };
+    if let Some(letter) = path.chars().find(|letter| letter.is_control()) {
+        return Err(format!("the pattern {pattern:?} has {letter:?}, a control character; remove it"));
+    }
+    if path.split('/').nth(SEGMENTS_MAX).is_some() {
+        return Err(format!("a pattern has at most {SEGMENTS_MAX} segments; take the rest by a path parameter"));
+    }
     let mut segments: Vec<Segment> = Vec::new();
     let mut names: Vec<&str> = Vec::new();
     for text in path.split('/') {
@@ -348,7 +396,7 @@ fn parse(pattern: &str) -> Result<Vec<Segment>, String> {
             segments.push(Segment::Literal(text.to_owned()));
             continue;
         };
-        let (name, converter) = inside.split_once(':').unwrap_or((inside, ""));
+        let (name, converter) = inside.split_once(':').unwrap_or((inside, "str"));
         let is_name = !name.starts_with(|first: char| first.is_ascii_digit())
             && !name.is_empty()
             && name.chars().all(|letter| letter.is_alphanumeric() || letter == '_');
@@ -361,7 +409,7 @@ fn parse(pattern: &str) -> Result<Vec<Segment>, String> {
         names.push(name);
         let name = name.to_owned();
         segments.push(match converter {
-            "" | "str" => Segment::Text(name),
+            "str" => Segment::Text(name),
             "int" => Segment::Int(name),
             "path" => Segment::Rest(name),
             _ => {
