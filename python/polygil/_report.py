@@ -142,8 +142,10 @@ def _refused_module(error: BaseException) -> str | None:
 
 
 def _explain_refusal(report: Report, what: str, refused: str) -> None:
-    package = refused.partition(".")[0]
-    library = _distribution(package)
+    # An extension that was built to sit in a package may know itself by its last name only: "_core", "_regex".
+    chain = report["import_chain"]
+    owner = _installed_package(chain[-1]["file"]) if chain and refused.startswith("_") else None
+    library = _distribution(owner or refused.partition(".")[0])
     report["library"] = library
     report["message"] = f"{what}: {library} does not support sub-interpreters (its extension module {refused} refuses)"
     advice = [
@@ -171,6 +173,17 @@ def _users_line(chain: list[dict[str, Any]]) -> dict[str, Any] | None:
             break
         own = entry
     return own
+
+
+def _installed_package(file: str) -> str | None:
+    """Return the top-level package or module that a file belongs to; None for a file of the user's own."""
+    import os
+
+    for folder in ("/site-packages/", "/dist-packages/", os.path.dirname(os.__file__) + "/"):
+        _, found, inside = file.partition(folder)
+        if found:
+            return inside.partition("/")[0].removesuffix(".py")
+    return None
 
 
 def _distribution(package: str) -> str:

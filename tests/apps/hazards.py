@@ -94,6 +94,21 @@ def c_recursion() -> str:
     return json.dumps(value)
 
 
+def through_c(depth: int) -> int:
+    return max([depth], key=lambda number: through_c(number + 1))
+
+
+@app.get("/recursion/mixed")
+def mixed_recursion() -> int:
+    """From Python into C and back, where only CPython's count of C calls sets a limit."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(1_000_000)
+    try:
+        return through_c(0)
+    finally:
+        sys.setrecursionlimit(before)
+
+
 @app.get("/recursion/json")
 def json_recursion() -> list[object]:
     value: list[object] = []

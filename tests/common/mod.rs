@@ -45,9 +45,35 @@ pub fn command(directory: &Path, args: &[&str]) -> Command {
     command
 }
 
+/// A command run to its end, or killed when that takes longer than [`PATIENCE`]: then its status says so.
+pub fn output_in_time(command: &mut Command) -> Output {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts");
+    let read = |mut pipe: Box<dyn Read + Send>| {
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            pipe.read_to_end(&mut bytes).map(|_| bytes)
+        })
+    };
+    let stdout = read(Box::new(child.stdout.take().expect("piped")));
+    let stderr = read(Box::new(child.stderr.take().expect("piped")));
+    let started = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("the child is ours") {
+            break status;
+        }
+        if started.elapsed() > PATIENCE {
+            child.kill().expect("the child is ours");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let join =
+        |thread: std::thread::JoinHandle<std::io::Result<Vec<u8>>>| thread.join().expect("no panic").expect("readable");
+    Output { status, stdout: join(stdout), stderr: join(stderr) }
+}
+
 /// `polygil ARGS`, run to its end.
 pub fn run(directory: &Path, args: &[&str]) -> Output {
-    command(directory, args).output().expect("the command runs")
+    output_in_time(&mut command(directory, args))
 }
 
 /// A running server. Dropping it kills it.
