@@ -58,14 +58,10 @@ fn a_handler_that_does_not_come_back_costs_its_worker_which_is_replaced() {
     for target in ["/stuck", "/stuck/holding", "/stubborn"] {
         let server = Server::start("contract:app", &["--workers", "1", "--interrupt-grace", "100ms"]);
         let thread = server.get("/count").json()["thread"].clone();
-        let asked = Instant::now();
-        let answer = server.get(target);
+        // Longer than the test may take: what waits for the lost worker to come back does not pass.
+        let answer = server.get(&format!("{target}?seconds=300"));
         assert_eq!((answer.status, answer.json()["error"].as_str()), (504, Some("handler_timeout")), "{target}");
         let after = server.get("/count").json();
-        assert!(
-            asked.elapsed() < Duration::from_millis(2900),
-            "{target}: the replacement did not wait for the lost one"
-        );
         assert_ne!(after["thread"], thread, "{target}: another interpreter");
         assert_eq!(after["count"], 1, "{target}: with globals of its own");
         server.wait_for_log("its worker is replaced");
@@ -78,9 +74,9 @@ fn a_handler_that_does_not_come_back_costs_its_worker_which_is_replaced() {
 fn beyond_the_bound_of_replacements_the_server_stops_and_says_so() {
     let options = ["--workers", "1", "--interrupt-grace", "50ms", "--max-replacements", "1"];
     let mut server = Server::start("contract:app", &options);
-    assert_eq!(server.get("/stuck?seconds=2").status, 504);
+    assert_eq!(server.get("/stuck?seconds=300").status, 504);
     let mut last = server.connect();
-    last.send(&request("GET", "/stuck?seconds=2", &[], b""));
+    last.send(&request("GET", "/stuck?seconds=300", &[], b""));
     let mut behind = server.connect();
     behind.send(&request("GET", "/value/int", &[], b""));
     assert_eq!(last.answer("GET").status, 504);
@@ -123,13 +119,14 @@ fn a_full_queue_is_a_503_that_says_when_to_come_back() {
 fn the_rest_goes_on_beside_a_slow_handler() {
     let server = Server::start("contract:app", &["--workers", "2"]);
     let mut slow = server.connect();
-    slow.send(&request("GET", "/sleep?seconds=1", &[], b""));
-    let started = Instant::now();
+    slow.send(&request("GET", "/sleep?seconds=300", &[], b""));
+    server.wait_for_log("sleeping");
     for _ in 0..50 {
-        assert_eq!(server.get("/value/int").status, 200);
+        assert_eq!(server.get("/value/int").status, 200, "none of them waits behind the slow one");
     }
-    assert!(started.elapsed() < Duration::from_millis(900), "none of them waited behind the slow one");
-    assert_eq!(slow.answer("GET").text(), "slept");
+    slow.stream.set_nonblocking(true).expect("a socket");
+    let error = slow.stream.peek(&mut [0]).expect_err("the slow one still runs");
+    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
 }
 
 #[test]
@@ -165,13 +162,11 @@ fn a_drain_that_is_over_its_deadline_names_what_is_left_and_exits_non_zero() {
     let mut other = server.connect();
     other.send(&request("GET", "/value/int", &[], b""));
     assert_eq!(server.get("/nope").status, 404);
-    let asked = Instant::now();
     server.signal(15);
     let answer = client.answer("GET");
     insta::assert_snapshot!("worker-lost", answer.shown());
     insta::assert_snapshot!("shutting-down", other.answer("GET").shown());
     let status = server.wait();
-    assert!(asked.elapsed() < Duration::from_secs(20));
     let log = server.log();
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(log.contains("GET /sleep"), "the log names the route:\n{log}");
