@@ -3,9 +3,11 @@
 //!
 //! A value is text until [`set`](Config) reads it, wherever it came from, so a mistake is told in the same words everywhere,
 //! with its source. [`sources`] collects the values: a flag counts before a variable, that before pyproject.toml, that before
-//! the default.
+//! the default. Every number has bounds, so that no value of an option can ask for memory or a time that does not exist.
+//!
+//! This stands before the first request: nothing on a request's way reads text again.
 
-mod kinds;
+pub(crate) mod kinds;
 pub mod sources;
 
 use std::fmt::Write;
@@ -41,6 +43,21 @@ impl OptionSpec {
     pub fn variable(&self) -> String {
         format!("POLYGIL_{}", self.field.to_uppercase())
     }
+
+    /// `queue_depth`: the keyword of `polygil.serve`.
+    pub fn keyword(&self) -> String {
+        self.field.to_owned()
+    }
+
+    /// Whether the value is a path: in pyproject.toml it is seen from the directory of that file.
+    fn is_path(&self) -> bool {
+        matches!(self.value, Some("PATH" | "DIR"))
+    }
+
+    /// Whether the value is a time: as a keyword it may be a number of seconds, as everywhere in Python.
+    fn is_time(&self) -> bool {
+        self.value == Some("TIME")
+    }
 }
 
 macro_rules! options {
@@ -63,7 +80,7 @@ macro_rules! options {
         }
 
         impl Config {
-            /// Sets one option from text. The error says what the value should be.
+            /// Sets one option from text. The error says what the value should be; nothing has changed then.
             fn set(&mut self, field: &str, text: &str) -> Result<(), String> {
                 match field {
                     $($(stringify!($field) => self.$field = $parse(text)?,)*)*
@@ -83,20 +100,20 @@ options! {
         reuse_port: bool = "false", kinds::switch, None, "Share the port with other servers that say so too (SO_REUSEPORT): a successor takes over without a refused connection.";
         ready_fd: Option<i32> = "", kinds::descriptor, Some("FD"), "Write the port and a newline to this open descriptor when ready, then close it.";
         port_file: Option<PathBuf> = "", kinds::path, Some("PATH"), "Write the port to this file when ready; it appears whole or not at all.";
-        backlog: u32 = "1024", kinds::positive, Some("N"), "Connections that the kernel holds until they are accepted.";
-        max_connections: usize = "10000", kinds::positive, Some("N"), "Open connections; further ones wait in the backlog.";
+        backlog: u32 = "1024", kinds::up_to::<65_535, _>, Some("N"), "Connections that the kernel holds until they are accepted.";
+        max_connections: usize = "10000", kinds::up_to::<1_000_000, _>, Some("N"), "Open connections; further ones wait in the backlog.";
     }
     "What it runs" {
         app_dir: PathBuf = ".", kinds::directory, Some("DIR"), "Directory to import the app from; it comes first on sys.path.";
         workers: usize = "auto", kinds::workers, Some("N"), "Workers, each a thread with an interpreter and a GIL of its own; auto is the cores that this process may use (affinity and cgroup quota).";
         pin: bool = "true", kinds::switch, None, "Pin each worker to one core.";
-        io_threads: usize = "1", kinds::positive, Some("N"), "Threads for sockets and HTTP.";
+        io_threads: usize = "1", kinds::up_to::<256, _>, Some("N"), "Threads for sockets and HTTP.";
         lazy: bool = "false", kinds::switch, None, "Look handlers up at their first request, and serve missing ones with their 5xx, instead of failing the start.";
         debug: bool = "false", kinds::switch, None, "Put message and traceback into 5xx answers.";
     }
     "Queues and budgets" {
-        queue_depth: usize = "64", kinds::positive, Some("N"), "Requests that may wait for one worker.";
-        overflow_depth: usize = "512", kinds::positive, Some("N"), "Requests that may wait for whichever worker is free first; beyond it a request is refused with 503.";
+        queue_depth: usize = "64", kinds::up_to::<65_536, _>, Some("N"), "Requests that may wait for one worker.";
+        overflow_depth: usize = "512", kinds::up_to::<1_000_000, _>, Some("N"), "Requests that may wait for whichever worker is free first; beyond it a request is refused with 503.";
         placement: Placement = "round-robin", kinds::placement, Some("POLICY"), "Which worker gets a request: round-robin, least-loaded or idle-first.";
         handler_timeout: Duration = "30s", kinds::duration, Some("TIME"), "How long a handler may run, unless its route says otherwise; then it is interrupted and the client gets 504.";
         interrupt_grace: Duration = "500ms", kinds::duration_or_zero, Some("TIME"), "How long an interrupted handler may take to end before its worker is replaced.";
@@ -112,7 +129,7 @@ options! {
         write_timeout: Duration = "30s", kinds::duration, Some("TIME"), "How long a client may take nothing of its answer before the connection is closed.";
         max_target_bytes: usize = "8KiB", kinds::positive_size, Some("BYTES"), "Request target: 414 beyond it.";
         max_header_bytes: usize = "32KiB", kinds::positive_size, Some("BYTES"), "Header section: 431 beyond it.";
-        max_headers: usize = "100", kinds::positive, Some("N"), "Header fields: 431 beyond it.";
+        max_headers: usize = "100", kinds::up_to::<65_535, _>, Some("N"), "Header fields: 431 beyond it.";
         max_body_bytes: u64 = "16MiB", kinds::size, Some("BYTES"), "Content: 413 beyond it.";
         max_chunk_extension_bytes: usize = "4KiB", kinds::small_size, Some("BYTES"), "All chunk extensions of a request: 400 beyond it.";
         max_trailer_bytes: usize = "8KiB", kinds::small_size, Some("BYTES"), "Trailer section: 431 beyond it.";
@@ -146,8 +163,11 @@ impl Config {
 pub fn reference_markdown() -> String {
     let mut text = String::from(
         "# Options\n\nEach is a flag of `polygil serve`, a variable, a key of `[tool.polygil]` in pyproject.toml, and a keyword of\n\
-         `polygil.serve` and `polygil.Server` (with underscores). A flag counts before a variable, that before pyproject.toml. Times\n\
-         are written `250ms`, `1s`, `2m`; sizes `8192`, `8KiB`, `16MiB`. Made from the table in `src/config.rs`.\n",
+         `polygil.serve` and `polygil.Server` (with underscores). A flag or a keyword counts before a variable, that before\n\
+         pyproject.toml: the one in the app's directory, or else the nearest at or above the working directory. Paths in it are\n\
+         seen from where it stands.\n\n\
+         Times are written `250ms`, `1s`, `2m`, as a keyword also as a number of seconds; sizes `8192`, `8KiB`, `16MiB`. Every\n\
+         mistake is reported at once, and nothing starts. Made from the table in `src/config.rs`.\n",
     );
     let mut group = "";
     for option in OPTIONS {

@@ -1,6 +1,5 @@
 //! Text → value, one function for each kind of option. An error says what the text should have been.
 
-use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -62,32 +61,43 @@ pub(super) fn count(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| "must be a whole number, 0 or more".into())
 }
 
-/// At least 1, and no more than the type holds.
-pub(super) fn positive<N: TryFrom<u64>>(text: &str) -> Result<N, String> {
-    let value = text.parse::<NonZeroU64>().ok().and_then(|value| N::try_from(value.get()).ok());
-    value.ok_or_else(|| "must be a whole number, 1 or more".into())
+/// From 1 to `MAX`: what is set aside at the start, and what the kernel counts, must be affordable.
+pub(super) fn up_to<const MAX: u64, N: TryFrom<u64>>(text: &str) -> Result<N, String> {
+    let value = text.parse::<u64>().ok().filter(|value| (1..=MAX).contains(value));
+    value.and_then(|value| N::try_from(value).ok()).ok_or_else(|| format!("must be a whole number from 1 to {MAX}"))
 }
+
+/// Each worker has a thread, an interpreter of some MiB and a queue.
+const WORKERS_MAX: u64 = 1024;
 
 pub(super) fn workers(text: &str) -> Result<usize, String> {
     match text {
         // The affinity mask and the cgroup's quota, not the machine's cores.
         "auto" | "0" => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
-        _ => positive(text).map_err(|_| "must be auto, or a whole number, 1 or more".into()),
+        _ => up_to::<WORKERS_MAX, _>(text)
+            .map_err(|_| format!("must be auto, or a whole number from 1 to {WORKERS_MAX}")),
     }
 }
 
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    duration_or_zero(text)
-        .ok()
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| "must be a time above zero with its unit, such as 250ms, 1s or 2m".into())
+/// No wait is longer, so that sums of some of them and the present are still times.
+const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    match duration_or_zero(text) {
+        Ok(Duration::ZERO) => Err("must be a time above zero with its unit, such as 250ms, 1s or 2m".into()),
+        other => other,
+    }
 }
 
 pub(super) fn duration_or_zero(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }
-    humantime::parse_duration(text).map_err(|_| "must be a time with its unit, such as 250ms, 1s or 2m".into())
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration <= DURATION_MAX => Ok(duration),
+        Ok(_) => Err("must be a time of at most 365 days".into()),
+        Err(_) => Err("must be a time with its unit, such as 250ms, 1s or 2m".into()),
+    }
 }
 
 pub(super) fn size(text: &str) -> Result<u64, String> {

@@ -1,18 +1,34 @@
 //! Where values come from, and who counts first; all mistakes together, each with its source.
+//!
+//! [`Sources`] takes sources weakest first. Each value is read as it comes, so that a mistake is told even where a stronger source
+//! hides it today; an unknown name is a mistake with a suggestion, spelled as that source spells names. Nothing here ends the
+//! process, and the process's own surroundings are read in [`Sources::process`] alone.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
 use super::{Config, OPTIONS, OptionSpec};
 
-/// A value on its way into the [`Config`].
-#[derive(Debug, Clone)]
-struct Value {
-    text: String,
+/// What the names of variables begin with.
+const PREFIX: &str = "POLYGIL_";
+
+/// How strongly a value counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Strength {
+    Pyproject,
+    Environment,
+    Caller,
+}
+
+/// Who gave an option its value.
+#[derive(Debug)]
+struct Given {
+    strength: Strength,
     /// `--port`, `POLYGIL_PORT`, `pyproject.toml [tool.polygil] port (line 7)`.
     source: String,
 }
@@ -35,61 +51,90 @@ impl std::error::Error for ConfigError {}
 /// Collects values, weakest source first.
 #[derive(Debug, Default)]
 pub struct Sources {
-    values: BTreeMap<&'static str, Value>,
+    config: Config,
+    given: BTreeMap<&'static str, Given>,
     mistakes: Vec<String>,
 }
 
 impl Sources {
-    /// `[tool.polygil]` of a pyproject.toml.
+    /// `[tool.polygil]` of a pyproject.toml. Paths in it are seen from its directory.
     pub fn pyproject(&mut self, path: &Path, text: &str) {
         let place = path.display();
         let document = match DeTable::parse(text) {
             Ok(document) => document,
-            Err(error) => return self.mistakes.push(format!("{place}: {}", error.message())),
+            Err(error) => {
+                let line = error.span().map_or(1, |span| line_of(text, span.start));
+                return self.mistakes.push(format!("{place} (line {line}): {}", error.message()));
+            }
         };
         let section = document.get_ref().get("tool").and_then(|tool| tool.get_ref().get("polygil"));
         let Some(section) = section else { return };
         let Some(table) = section.get_ref().as_table() else {
-            return self.mistakes.push(format!("{place}: [tool.polygil] is not a table"));
+            let line = line_of(text, section.span().start);
+            return self.mistakes.push(format!("{place} (line {line}): tool.polygil must be a table"));
         };
-        for (key, value) in table {
+        let mut entries: Vec<_> = table.iter().collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        for (key, value) in entries {
             let line = line_of(text, key.span().start);
             let source = format!("{place} [tool.polygil] {} (line {line})", key.get_ref());
+            let Some(option) = self.option(key.get_ref(), &source, OptionSpec::key) else { continue };
             let text = match value.get_ref() {
+                DeValue::String(text) if option.is_path() && !text.is_empty() => {
+                    let seen_from = path.parent().unwrap_or(Path::new(""));
+                    match seen_from.join(text.as_ref()).into_os_string().into_string() {
+                        Ok(text) => text,
+                        Err(_) => {
+                            self.mistakes.push(format!("{source}: the directory of this file must have a UTF-8 name"));
+                            continue;
+                        }
+                    }
+                }
                 DeValue::String(text) => text.to_string(),
                 DeValue::Integer(number) => number.to_string(),
                 DeValue::Boolean(truth) => truth.to_string(),
                 other => {
-                    self.mistakes
-                        .push(format!("{source}: must be a string, a number or a boolean, not {}", other.type_str()));
+                    let kind = other.type_str();
+                    self.mistakes.push(format!(
+                        "{source}: must be a string, a whole number or a boolean, not {}",
+                        a_or_an(kind)
+                    ));
                     continue;
                 }
             };
-            self.add(key.get_ref(), text, source);
+            self.set(option, &text, Strength::Pyproject, source);
         }
     }
 
-    /// The `POLYGIL_…` variables of an environment.
+    /// The `POLYGIL_…` variables of an environment, in the order of their names.
     pub fn environment(&mut self, variables: impl Iterator<Item = (OsString, OsString)>) {
+        let named = |(name, value): (OsString, OsString)| (name.to_string_lossy().into_owned(), value);
+        let mut variables: Vec<(String, OsString)> = variables.map(named).collect();
+        variables.retain(|(name, _)| name.starts_with(PREFIX));
+        variables.sort();
         for (name, value) in variables {
-            let Some(name) = name.to_str() else { continue };
-            let Some(field) = name.strip_prefix("POLYGIL_") else { continue };
+            let Some(option) = self.option(&name, &name, OptionSpec::variable) else { continue };
             match value.into_string() {
-                Ok(text) => self.add(&field.to_lowercase(), text, name.to_owned()),
-                Err(_) => self.mistakes.push(format!("{name}: is not UTF-8")),
+                Ok(text) => self.set(option, &text, Strength::Environment, name),
+                Err(_) => self.mistakes.push(format!("{name}: must be UTF-8")),
             }
         }
     }
 
-    /// A flag, by its name without the dashes.
-    pub fn flag(&mut self, name: &str, text: String) {
-        self.add(name, text, format!("--{name}"));
+    /// A flag of [`OPTIONS`], as `--queue-depth`, or `--no-pin` with the text `false`.
+    pub fn flag(&mut self, option: &'static OptionSpec, flag: String, text: &str) {
+        self.set(option, text, Strength::Caller, flag);
     }
 
-    /// Keywords of `polygil.serve`.
+    /// Keywords of `polygil.serve`. A time may be a number of seconds.
     pub fn keywords<'a>(&mut self, pairs: impl Iterator<Item = (&'a str, &'a str)>) {
         for (name, text) in pairs {
-            self.add(name, text.to_owned(), format!("serve({name}=…)"));
+            let source = format!("serve({name}=…)");
+            let Some(option) = self.option(name, &source, OptionSpec::keyword) else { continue };
+            let seconds = text.parse().ok().filter(|_| option.is_time());
+            let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+            let time = time.map(|time| humantime::format_duration(time).to_string());
+            self.set(option, time.as_deref().unwrap_or(text), Strength::Caller, source);
         }
     }
 
@@ -98,79 +143,92 @@ impl Sources {
         self.mistakes.push(text);
     }
 
-    fn add(&mut self, name: &str, text: String, source: String) {
-        let field = name.replace('-', "_");
-        match OPTIONS.iter().find(|option| option.field == field) {
-            Some(option) => drop(self.values.insert(option.field, Value { text, source })),
-            None => {
-                let hint = nearest(&field).map(|near| format!("; did you mean {}?", spelled_like(name, near)));
-                self.mistakes.push(format!("{source}: there is no such option{}", hint.unwrap_or_default()));
+    /// What this process's surroundings say: a pyproject.toml, that of `app_dir` or else the nearest at or above the working
+    /// directory, and the environment.
+    pub fn process(&mut self, app_dir: Option<&Path>) {
+        let app_dir = app_dir.map(Path::to_path_buf).or_else(|| std::env::var_os("POLYGIL_APP_DIR").map(PathBuf::from));
+        if let Some(path) = pyproject_of(app_dir.as_deref()) {
+            match std::fs::read_to_string(&path) {
+                Ok(text) => self.pyproject(&path, &text),
+                Err(error) => self.mistakes.push(format!("{}: {error}", path.display())),
             }
         }
+        self.environment(std::env::vars_os());
     }
 
     /// The options, or all mistakes.
     pub fn config(mut self) -> Result<Config, ConfigError> {
-        let mut config = Config::default();
-        for (field, value) in &self.values {
-            if let Err(expected) = config.set(field, &value.text) {
-                self.mistakes.push(format!("{}: {:?} {expected}", value.source, value.text));
+        self.cross_check();
+        if self.mistakes.is_empty() { Ok(self.config) } else { Err(ConfigError { text: self.mistakes.join("\n") }) }
+    }
+
+    /// The option of this name, or a mistake that suggests one; `spelled` is how the source spells names.
+    fn option(&mut self, name: &str, source: &str, spelled: fn(&OptionSpec) -> String) -> Option<&'static OptionSpec> {
+        let known = OPTIONS.iter().find(|option| spelled(option) == name);
+        if known.is_none() {
+            let hint = nearest(name).map(|near| format!("; did you mean {}?", spelled(near))).unwrap_or_default();
+            self.mistakes.push(format!("{source}: there is no such option{hint}"));
+        }
+        known
+    }
+
+    fn set(&mut self, option: &'static OptionSpec, text: &str, strength: Strength, source: String) {
+        if let Err(expected) = self.config.set(option.field, text) {
+            self.mistakes.push(format!("{source}: {text:?} {expected}"));
+        }
+        self.given.insert(option.field, Given { strength, source });
+    }
+
+    /// What each value allows and all together do not. A stronger source takes back what a weaker one says, as everywhere.
+    fn cross_check(&mut self) {
+        let Some(uds) = self.given.get("uds").filter(|_| self.config.uds.is_some()) else { return };
+        for field in ["host", "port", "reuse_port"] {
+            let told = field != "reuse_port" || self.config.reuse_port;
+            if let Some(other) = self.given.get(field).filter(|other| told && other.strength >= uds.strength) {
+                let mistake =
+                    format!("{}: a Unix socket has none, and {} is given; remove one", other.source, uds.source);
+                self.mistakes.push(mistake);
             }
         }
-        if let Some(uds) = self.values.get("uds").filter(|value| !value.text.is_empty()) {
-            for other in ["host", "port"].iter().filter_map(|field| self.values.get(field)) {
-                self.mistakes.push(format!("{}: a Unix socket has none; {} is given, too", other.source, uds.source));
-            }
-        }
-        if self.mistakes.is_empty() { Ok(config) } else { Err(ConfigError { text: self.mistakes.join("\n") }) }
     }
 }
 
 impl Config {
     /// The options that keywords, variables and pyproject.toml give.
     pub fn from_pairs<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Config, ConfigError> {
+        let pairs: Vec<_> = pairs.collect();
+        let app_dir = pairs.iter().find(|(name, _)| *name == "app_dir").map(|(_, text)| Path::new(*text));
         let mut sources = Sources::default();
-        sources.process();
-        sources.keywords(pairs);
+        sources.process(app_dir);
+        sources.keywords(pairs.into_iter());
         sources.config()
     }
 }
 
-impl Sources {
-    /// What this process's surroundings say: the nearest pyproject.toml at or above the working directory, and the environment.
-    pub fn process(&mut self) {
-        if let Some(path) = nearest_pyproject() {
-            match std::fs::read_to_string(&path) {
-                Ok(text) => self.pyproject(&shortened(&path), &text),
-                Err(error) => self.mistakes.push(format!("{}: {error}", path.display())),
-            }
-        }
-        self.environment(std::env::vars_os());
-    }
-}
-
-fn nearest_pyproject() -> Option<PathBuf> {
-    let directory = std::env::current_dir().ok()?;
-    directory.ancestors().map(|directory| directory.join("pyproject.toml")).find(|path| path.is_file())
-}
-
-fn shortened(path: &Path) -> PathBuf {
-    let directory = std::env::current_dir().ok();
-    let short = directory.and_then(|directory| path.strip_prefix(directory).ok().map(Path::to_path_buf));
-    short.unwrap_or_else(|| path.to_path_buf())
+/// The pyproject.toml that counts, by a path as short as the directories allow.
+fn pyproject_of(app_dir: Option<&Path>) -> Option<PathBuf> {
+    const NAME: &str = "pyproject.toml";
+    let near = app_dir.map(|directory| directory.join(NAME)).filter(|path| path.is_file());
+    near.or_else(|| Path::new(NAME).is_file().then(|| NAME.into())).or_else(|| {
+        let directory = std::env::current_dir().ok()?;
+        directory.ancestors().skip(1).map(|directory| directory.join(NAME)).find(|path| path.is_file())
+    })
 }
 
 /// The line, from 1, that an offset is on.
 pub(crate) fn line_of(text: &str, offset: usize) -> usize {
-    text.as_bytes()[..offset].iter().filter(|&&byte| byte == b'\n').count() + 1
+    text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1
 }
 
-fn nearest(field: &str) -> Option<&'static OptionSpec> {
+fn a_or_an(kind: &str) -> String {
+    let article = if kind.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {kind}")
+}
+
+/// The option whose name is most like this one, if one is like it at all.
+fn nearest(name: &str) -> Option<&'static OptionSpec> {
+    let name = name.to_lowercase().replace('-', "_");
+    let field = name.strip_prefix("polygil_").unwrap_or(&name);
     let near = OPTIONS.iter().map(|option| (strsim::jaro_winkler(option.field, field), option));
     near.filter(|(likeness, _)| *likeness > 0.8).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, option)| option)
-}
-
-/// The suggestion in the spelling of where the mistake stands.
-fn spelled_like(name: &str, option: &OptionSpec) -> String {
-    if name.contains('_') { option.field.to_owned() } else { option.key() }
 }

@@ -10,6 +10,11 @@ fn environment(pairs: &[(&str, &str)]) -> impl Iterator<Item = (OsString, OsStri
     pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect::<Vec<_>>().into_iter()
 }
 
+fn flag(sources: &mut Sources, key: &str, text: &str) {
+    let option = OPTIONS.iter().find(|option| option.key() == key).expect("an option");
+    sources.flag(option, format!("--{key}"), text);
+}
+
 #[test]
 fn docs_options_is_made_from_the_table() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/OPTIONS.md");
@@ -29,7 +34,7 @@ fn a_flag_counts_before_a_variable_and_that_before_pyproject() {
     let mut sources = Sources::default();
     sources.pyproject(Path::new("pyproject.toml"), pyproject);
     sources.environment(environment(&[("POLYGIL_PORT", "4"), ("POLYGIL_WORKERS", "5"), ("OTHER", "x")]));
-    sources.flag("port", "6".into());
+    flag(&mut sources, "port", "6");
     let config = sources.config().expect("valid");
     assert_eq!((config.port, config.queue_depth, config.workers, config.pin), (6, 2, 5, false));
     assert_eq!(config.handler_timeout, Duration::from_secs(30), "and the rest is the default");
@@ -46,24 +51,21 @@ fn all_mistakes_come_together_each_with_its_source() {
         ("POLYGIL_DEBUG", "maybe"),
     ]));
     for (name, text) in [("workers", "none"), ("uds", "/tmp/x"), ("max-headers", "0")] {
-        sources.flag(name, text.into());
+        flag(&mut sources, name, text);
     }
     let text = sources.config().expect_err("mistakes").text;
-    let mut lines: Vec<_> = text.lines().collect();
-    lines.sort_unstable();
     assert_eq!(
-        lines,
+        text.lines().collect::<Vec<_>>(),
         [
-            "--max-headers: \"0\" must be a whole number, 1 or more",
-            "--workers: \"none\" must be auto, or a whole number, 1 or more",
-            "POLYGIL_DEBUG: \"maybe\" must be true or false",
-            "POLYGIL_MAX_BODY_BYTE: there is no such option; did you mean max_body_bytes?",
-            "POLYGIL_PLACEMENT: \"random\" must be round-robin, least-loaded or idle-first",
-            "pyproject.toml [tool.polygil] host (line 5): must be a string, a number or a boolean, not array",
-            "pyproject.toml [tool.polygil] idle-timeout (line 4): \"5\" must be a time above zero with its unit, such as 250ms, 1s or 2m",
-            "pyproject.toml [tool.polygil] port (line 3): \"70000\" must be a port from 0 to 65535",
-            "pyproject.toml [tool.polygil] port (line 3): a Unix socket has none; --uds is given, too",
             "pyproject.toml [tool.polygil] queue-dept (line 2): there is no such option; did you mean queue-depth?",
+            "pyproject.toml [tool.polygil] port (line 3): \"70000\" must be a port from 0 to 65535",
+            "pyproject.toml [tool.polygil] idle-timeout (line 4): \"5\" must be a time with its unit, such as 250ms, 1s or 2m",
+            "pyproject.toml [tool.polygil] host (line 5): must be a string, a whole number or a boolean, not an array",
+            "POLYGIL_DEBUG: \"maybe\" must be true or false",
+            "POLYGIL_MAX_BODY_BYTE: there is no such option; did you mean POLYGIL_MAX_BODY_BYTES?",
+            "POLYGIL_PLACEMENT: \"random\" must be round-robin, least-loaded or idle-first",
+            "--workers: \"none\" must be auto, or a whole number from 1 to 1024",
+            "--max-headers: \"0\" must be a whole number from 1 to 65535",
         ]
     );
 }
@@ -77,10 +79,11 @@ fn texts_are_read_as_they_are_written_elsewhere() {
             &["", "x", "-1", "1.5MiB", "99999999999GiB"][..],
         ),
         ("max_header_bytes", &["1"], &["0", "2GiB"]),
-        ("head_timeout", &["1s", "250ms", "1m 30s"], &["0", "0s", "5", "soon", ""]),
-        ("drain_timeout", &["0", "0s", "1s"], &["-1s", "5"]),
+        ("head_timeout", &["1s", "250ms", "1m 30s", "365days"], &["0", "0s", "5", "soon", "", "366days"]),
+        ("drain_timeout", &["0", "0s", "1s"], &["-1s", "5", "18446744073709551615s", "99999999999999999999s"]),
+        ("queue_depth", &["1", "65536"], &["0", "65537", "18446744073709551615", "99999999999999999999"]),
         ("port", &["0", "65535"], &["65536", "-1", "http", ""]),
-        ("workers", &["auto", "1", "64"], &["-1", "two", ""]),
+        ("workers", &["auto", "1", "1024"], &["-1", "two", "", "1025"]),
         ("ready_fd", &["3", ""], &["-1", "x"]),
         ("pin", &["true", "off", "1"], &["", "2"]),
         ("log_level", &["off", "debug"], &["loud", "1"]),
@@ -103,7 +106,110 @@ fn texts_are_read_as_they_are_written_elsewhere() {
 
 #[test]
 fn a_broken_pyproject_is_named() {
+    for (text, expected) in [
+        ("\n[tool.polygil\n", "pyproject.toml (line 2): "),
+        ("[tool]\npolygil = 1\n", "pyproject.toml (line 2): tool.polygil must be a table"),
+    ] {
+        let mut sources = Sources::default();
+        sources.pyproject(Path::new("pyproject.toml"), text);
+        let error = sources.config().expect_err("broken").text;
+        assert!(error.starts_with(expected), "{error}");
+    }
+    for text in ["", "tool = 1\n", "[tool.other]\nport = 1\n"] {
+        let mut sources = Sources::default();
+        sources.pyproject(Path::new("pyproject.toml"), text);
+        assert!(sources.config().is_ok(), "{text:?} says nothing of polygil");
+    }
+}
+
+#[test]
+fn paths_in_pyproject_are_seen_from_its_directory() {
+    let text = "[tool.polygil]\napp-dir = \"src\"\nuds = \"/run/x\"\nport-file = \"\"\n";
+    for (file, app_dir) in
+        [("pyproject.toml", "src"), ("/shop/pyproject.toml", "/shop/src"), ("a/pyproject.toml", "a/src")]
+    {
+        let mut sources = Sources::default();
+        sources.pyproject(Path::new(file), text);
+        let config = sources.config().expect("valid");
+        assert_eq!(config.app_dir, Path::new(app_dir), "{file}");
+        assert_eq!((config.uds, config.port_file), (Some("/run/x".into()), None), "{file}");
+    }
+}
+
+#[test]
+fn an_overridden_mistake_is_still_one() {
     let mut sources = Sources::default();
-    sources.pyproject(Path::new("pyproject.toml"), "[tool.polygil\n");
-    assert!(sources.config().expect_err("broken").text.starts_with("pyproject.toml: "));
+    sources.environment(environment(&[("POLYGIL_PORT", "x")]));
+    flag(&mut sources, "port", "1");
+    assert_eq!(sources.config().expect_err("a mistake").text, "POLYGIL_PORT: \"x\" must be a port from 0 to 65535");
+}
+
+#[test]
+fn a_unix_socket_has_no_host_and_port_but_takes_them_back_from_weaker_sources() {
+    let weaker = "[tool.polygil]\nhost = \"::1\"\nport = 1\nreuse-port = true\n";
+    let mut sources = Sources::default();
+    sources.pyproject(Path::new("pyproject.toml"), weaker);
+    flag(&mut sources, "uds", "/tmp/x");
+    assert_eq!(sources.config().expect("valid").uds, Some("/tmp/x".into()));
+
+    let mut sources = Sources::default();
+    sources.environment(environment(&[
+        ("POLYGIL_UDS", "/tmp/x"),
+        ("POLYGIL_HOST", "::1"),
+        ("POLYGIL_REUSE_PORT", "0"),
+    ]));
+    flag(&mut sources, "port", "1");
+    flag(&mut sources, "reuse-port", "true");
+    assert_eq!(
+        sources.config().expect_err("both").text.lines().collect::<Vec<_>>(),
+        [
+            "POLYGIL_HOST: a Unix socket has none, and POLYGIL_UDS is given; remove one",
+            "--port: a Unix socket has none, and POLYGIL_UDS is given; remove one",
+            "--reuse-port: a Unix socket has none, and POLYGIL_UDS is given; remove one",
+        ]
+    );
+
+    let mut sources = Sources::default();
+    sources.environment(environment(&[("POLYGIL_UDS", "/tmp/x")]));
+    flag(&mut sources, "uds", "");
+    flag(&mut sources, "port", "1");
+    assert_eq!(sources.config().expect("valid").port, 1, "an empty flag takes the socket back");
+}
+
+#[test]
+fn keywords_may_be_seconds() {
+    let mut sources = Sources::default();
+    sources.keywords(
+        [("handler_timeout", "1.5"), ("drain_timeout", "0"), ("idle_timeout", "2m"), ("port", "0")].into_iter(),
+    );
+    let config = sources.config().expect("valid");
+    assert_eq!(config.handler_timeout, Duration::from_millis(1500));
+    assert_eq!((config.drain_timeout, config.idle_timeout), (Duration::ZERO, Duration::from_secs(120)));
+
+    let mut sources = Sources::default();
+    let wrong =
+        [("head_timeout", "-1"), ("body_timeout", "nan"), ("queue_timeout", "0"), ("prot", "1"), ("queue-depth", "1")];
+    sources.keywords(wrong.into_iter());
+    assert_eq!(
+        sources.config().expect_err("mistakes").text.lines().collect::<Vec<_>>(),
+        [
+            "serve(head_timeout=…): \"-1\" must be a time with its unit, such as 250ms, 1s or 2m",
+            "serve(body_timeout=…): \"nan\" must be a time with its unit, such as 250ms, 1s or 2m",
+            "serve(queue_timeout=…): \"0s\" must be a time above zero with its unit, such as 250ms, 1s or 2m",
+            "serve(prot=…): there is no such option; did you mean port?",
+            "serve(queue-depth=…): there is no such option; did you mean queue_depth?",
+        ]
+    );
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_is_too_strange(field in 0..OPTIONS.len(), text in ".{0,12}|[0-9]{1,24}(s|ms|d|KiB|)", file in ".{0,80}") {
+        let mut sources = Sources::default();
+        sources.pyproject(Path::new("pyproject.toml"), &file);
+        sources.pyproject(Path::new("pyproject.toml"), &format!("[tool.polygil]\n{} = {text}\n", OPTIONS[field].key()));
+        sources.environment(environment(&[(&OPTIONS[field].variable(), &text)]));
+        sources.keywords([(OPTIONS[field].field, text.as_str())].into_iter());
+        drop(sources.config());
+    }
 }
