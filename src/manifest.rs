@@ -9,16 +9,21 @@
 //! timeout = "1s"                # optional: the handler's own time budget
 //! ```
 //!
-//! Each route's origin is its file and line. All mistakes are reported together.
+//! Each route's origin is its file and line. All mistakes are reported together: those of the file's form, those of names that
+//! could not be imported whatever else is installed, and those that the [`router`](crate::router) finds in the whole table. A name
+//! that no other interpreter can reach is no mistake of the file; the route says so and `check` gives its verdict.
+//! This stands before the first request, and imports nothing.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::config::kinds;
 use crate::config::sources::line_of;
-use crate::router::RouteSpec;
+use crate::router::{RouteSpec, Router};
 
 const KEYS: [&str; 5] = ["method", "path", "module", "function", "timeout"];
 
@@ -49,6 +54,10 @@ pub fn parse(place: &str, text: &str) -> Result<Vec<RouteSpec>, ManifestError> {
     })?;
     let mut reader = Reader { place, text, routes: Vec::new(), mistakes: Vec::new() };
     reader.document(document.get_ref());
+    if let (false, Err(errors)) = (reader.mistakes.is_empty(), Router::build(reader.routes.clone())) {
+        // Whoever is told of the form is told of the table, too; a file of good form is judged by whoever builds the router.
+        reader.mistakes.extend(errors.iter().map(ToString::to_string));
+    }
     if reader.mistakes.is_empty() { Ok(reader.routes) } else { Err(ManifestError(reader.mistakes.join("\n"))) }
 }
 
@@ -69,7 +78,7 @@ impl Reader<'_> {
     }
 
     fn document(&mut self, document: &DeTable<'_>) {
-        for key in document.keys().filter(|key| key.get_ref() != "routes") {
+        for key in sorted(document).into_iter().filter(|key| key.get_ref() != "routes") {
             self.wrong(key.span().start, &format!("{:?} is no part of a manifest; [[routes]] is", key.get_ref()));
         }
         match document.get("routes").map(Spanned::get_ref) {
@@ -88,16 +97,13 @@ impl Reader<'_> {
         let Some(table) = route.get_ref().as_table() else {
             return self.wrong(start, "a route is a table: [[routes]]");
         };
-        for key in table.keys().filter(|key| !KEYS.contains(&key.get_ref().as_ref())) {
+        for key in sorted(table).into_iter().filter(|key| !KEYS.contains(&key.get_ref().as_ref())) {
             let message = format!("{:?} is no key of a route; {} are", key.get_ref(), KEYS.join(", "));
             self.wrong(key.span().start, &message);
         }
         let methods = self.methods(table, start);
-        let (pattern, module, qualname) = (
-            self.string(table, "path", start),
-            self.string(table, "module", start),
-            self.string(table, "function", start),
-        );
+        let (pattern, module, qualname) =
+            (self.string(table, "path", start), self.name(table, "module", start), self.name(table, "function", start));
         let timeout = self.timeout(table);
         let (Some(pattern), Some(module), Some(qualname)) = (pattern, module, qualname) else { return };
         let unreachable = unreachable(&module, &qualname);
@@ -144,16 +150,43 @@ impl Reader<'_> {
         }
     }
 
+    /// A dotted name that Python could have; what a lambda is called passes, and is told as unreachable.
+    fn name(&mut self, table: &DeTable<'_>, key: &str, start: usize) -> Option<String> {
+        let name = self.string(table, key, start)?;
+        if name.split('.').all(is_identifier) {
+            return Some(name);
+        }
+        let example = if key == "module" { "users or shop.users" } else { "show or Users.show" };
+        let at = table.get(key).map_or(start, |value| value.span().start);
+        self.wrong(at, &format!("{key} is a dotted name such as {example}, not {name:?}"));
+        None
+    }
+
     fn timeout(&mut self, table: &DeTable<'_>) -> Option<u64> {
         let value = table.get("timeout")?;
-        let duration = value.get_ref().as_str().and_then(|text| humantime::parse_duration(text).ok());
+        let duration = value.get_ref().as_str().and_then(|text| kinds::duration(text).ok());
         let millis =
             duration.and_then(|duration| u64::try_from(duration.as_millis()).ok()).filter(|millis| *millis > 0);
         if millis.is_none() {
-            self.wrong(value.span().start, "timeout is a time of at least 1ms, such as \"250ms\" or \"1s\"");
+            let at = value.span().start;
+            self.wrong(at, "timeout is a time from 1ms to 365 days, such as \"250ms\" or \"1s\"");
         }
         millis
     }
+}
+
+/// The keys in the order of the file.
+fn sorted<'d, 't>(table: &'d DeTable<'t>) -> Vec<&'d Spanned<Cow<'t, str>>> {
+    let mut keys: Vec<_> = table.keys().collect();
+    keys.sort_by_key(|key| key.span().start);
+    keys
+}
+
+/// Whether Python could take it for an identifier: exact for ASCII, and of other letters Python is the judge.
+fn is_identifier(text: &str) -> bool {
+    let other = |byte: u8| byte.is_ascii() && !byte.is_ascii_alphanumeric() && byte != b'_';
+    matches!(text, "<lambda>" | "<locals>")
+        || !(text.is_empty() || text.as_bytes()[0].is_ascii_digit() || text.bytes().any(other))
 }
 
 /// Why no other interpreter can find a handler of this name, if none can.
@@ -200,11 +233,55 @@ mod tests {
             "r.toml:3: method is a string, or a list of strings",
             "r.toml:2: the route has no module",
             "r.toml:6: function is a string that is not empty",
-            "r.toml:7: timeout is a time of at least 1ms, such as \"250ms\" or \"1s\"",
+            "r.toml:7: timeout is a time from 1ms to 365 days, such as \"250ms\" or \"1s\"",
         ];
         assert_eq!(error.lines().collect::<Vec<_>>(), expected);
         assert_eq!(parse("r.toml", "").expect_err("empty").0, "r.toml:1: there are no [[routes]]");
         assert!(parse("r.toml", "a = \n").expect_err("not TOML").0.starts_with("r.toml:1: "));
+    }
+
+    #[test]
+    fn mistakes_of_form_and_of_the_table_come_together() {
+        let route = |method: &str, path: &str, module: &str, function: &str| {
+            format!(
+                "[[routes]]\nmethod = {method}\npath = \"{path}\"\nmodule = \"{module}\"\nfunction = \"{function}\"\n"
+            )
+        };
+        let text = [
+            route("\"GET\"", "/a", "users", "show"),
+            route("[\"PUT\", \"GET\"]", "/a", "users", "put"),
+            route("\"get\"", "b", "users", "show"),
+            route("[]", "/c", "users.py/x", "show"),
+            route("[1]", "/d", "users", "Users..show"),
+            route("\"GET\"", "/e", "2users", "show()"),
+            "[[routes]]\nzeta = 1\nalpha = 2\ntimeout = \"366days\"\n".to_owned(),
+        ]
+        .concat();
+        insta::assert_snapshot!(parse("r.toml", &text).expect_err("mistakes").0);
+    }
+
+    #[test]
+    fn a_table_of_good_form_is_left_to_the_router() {
+        let text = "[[routes]]\nmethod=\"GET\"\npath=\"b\"\nmodule=\"m\"\nfunction=\"f\"\n";
+        let routes = parse("r.toml", text).expect("of good form");
+        let errors = Router::build(routes).expect_err("no slash");
+        let expected = r#"r.toml:1: the pattern "b" does not begin with a slash; write "/b""#;
+        assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let error = load(Path::new("no/such.toml")).expect_err("there is none").0;
+        assert!(error.starts_with("no/such.toml: "), "{error}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_file_is_too_strange(text in ".{0,60}|(\\[\\[routes\\]\\]\n((method|path|module|function|timeout)=(\"[GET/{}a:.<>1s]{0,6}\"|\\[\"GET\"\\]|1)\n){0,5}){0,3}") {
+            if let Err(ManifestError(mistakes)) = parse("r.toml", &text) {
+                proptest::prop_assert!(mistakes.lines().count() > 0);
+            }
+        }
     }
 
     #[test]
