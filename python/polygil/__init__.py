@@ -31,7 +31,7 @@ from polygil._response import HTTPException, Response
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from polygil._serve import Server, serve
+    from polygil._serve import Server, serve, stats
 
 __version__ = "0.1.0"
 
@@ -49,12 +49,13 @@ __all__ = [
     "SignatureError",
     "ValidationError",
     "serve",
+    "stats",
 ]
 
 
 def __getattr__(name: str) -> object:
     """Load what only the main interpreter uses when it is first asked for, so that workers never pay for it."""
-    if name in ("Server", "serve"):
+    if name in ("Server", "serve", "stats"):
         from polygil import _serve
 
         return getattr(_serve, name)

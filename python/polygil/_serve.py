@@ -70,6 +70,18 @@ def serve(target: str | App, **options: Any) -> int:
     return code
 
 
+def stats() -> list[dict[str, Any]]:
+    """Return the counters of the servers that run in this process, one dict each.
+
+    They balance: connections accepted = active + closed, requests received = in flight + answered + dropped, and, of the
+    `pool`, submitted = completed + refused + expired + abandoned + waiting + running.
+    """
+    from json import loads
+
+    rows: list[dict[str, Any]] = loads(native().stats())
+    return rows
+
+
 class Server:
     """The server on a thread of its own, for tests and notebooks:
 

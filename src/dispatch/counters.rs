@@ -13,10 +13,12 @@
 //! So `submitted = completed + refused + expired + abandoned + waiting + running`, exactly when nobody is in the middle of a
 //! call; while threads are at work the numbers are read one after the other and may be off by the tasks that moved meanwhile.
 
+use serde::Serialize;
+
 use super::sync::{Count, Ordering};
 
 /// The counters and gauges of a pool at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counters {
     /// Calls of `submit`.
     pub submitted: u64,

@@ -13,11 +13,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pyo3::prelude::*;
+use serde::Serialize;
 
 use super::command::{self, FAILED, Loaded, OK, Stop};
 use super::workers::{self, Report, StartError, Workers};
 use crate::config::Config;
-use crate::dispatch::{Pool, PoolOptions, reply};
+use crate::dispatch::{Counters, Pool, PoolOptions, reply};
 use crate::http;
 use crate::router::RouteId;
 use crate::server::{self, DrainEnd, ServerOptions};
@@ -240,8 +241,15 @@ fn start_logging(config: &Config) {
 
 /// The counters of this process's servers, as a JSON list.
 pub fn stats() -> String {
-    let stats: Vec<_> = servers().iter().filter_map(Weak::upgrade).map(|app| app.stats()).collect();
-    serde_json::to_string(&stats).expect("counters always serialize")
+    #[derive(Serialize)]
+    struct Row {
+        #[serde(flatten)]
+        server: server::Stats,
+        pool: Counters,
+    }
+    let servers = servers().iter().filter_map(Weak::upgrade).collect::<Vec<_>>();
+    let rows: Vec<Row> = servers.iter().map(|app| Row { server: app.stats(), pool: app.pool.counters() }).collect();
+    serde_json::to_string(&rows).expect("counters always serialize")
 }
 
 fn servers() -> std::sync::MutexGuard<'static, Vec<Weak<server::App>>> {
