@@ -53,7 +53,7 @@
 
 use concurrent_queue::ConcurrentQueue;
 
-use super::sync::{AtomicUsize, Gate, Ordering, fence};
+use super::sync::{AtomicUsize, Gate, Ordering, broken, fence};
 
 const STATE_BITS: u32 = 2;
 const STATE_MASK: usize = (1 << STATE_BITS) - 1;
@@ -156,6 +156,10 @@ impl<T> Lane<T> {
 
     /// The worker is up again. After [`Rise::Alone`] the caller subtracts from `sleeping`; else somebody has done so.
     pub(super) fn rise(&self, epoch: usize) -> Rise {
+        if broken("rise_without_looking") {
+            self.word.swap(word(epoch, State::Looking), Ordering::AcqRel);
+            return Rise::Alone;
+        }
         if self.turn(epoch, State::Parked, State::Looking) {
             Rise::Alone
         } else if self.turn(epoch, State::Notified, State::Looking) {
@@ -190,7 +194,7 @@ impl<T> Lane<T> {
             let fresh = word(epoch, State::Looking);
             match self.word.compare_exchange_weak(seen, fresh, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => {
-                    if !cfg!(polygil_broken = "replace_without_wake") {
+                    if !broken("replace_without_wake") {
                         self.gate.open();
                     }
                     return (epoch, state(seen));
@@ -203,14 +207,14 @@ impl<T> Lane<T> {
 
 /// The submitter's side of Dekker's pattern: after a push, before `sleeping` is read.
 pub(super) fn fence_after_push() {
-    if !cfg!(polygil_broken = "no_fence_after_push") {
+    if !broken("no_fence_after_push") {
         fence(Ordering::SeqCst);
     }
 }
 
 /// The sleeper's side: after it lay down, before it looks around once more.
 pub(super) fn fence_before_recheck() {
-    if !cfg!(polygil_broken = "no_fence_before_recheck") {
+    if !broken("no_fence_before_recheck") {
         fence(Ordering::SeqCst);
     }
 }

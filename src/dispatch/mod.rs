@@ -40,7 +40,11 @@ mod worker;
 
 pub use counters::Counters;
 pub use pool::{Placement, Pool, PoolOptions, Refused};
+#[cfg(loom)]
+#[doc(hidden)]
+pub use sync::model;
 pub use worker::{Step, Worker};
 
-#[cfg(test)]
+// Real threads, and locks outside of a model: not for loom, which has its own tests.
+#[cfg(all(test, not(loom)))]
 mod tests;

@@ -23,7 +23,7 @@ use concurrent_queue::{ConcurrentQueue, PushError};
 
 use super::counters::{Counters, Ledger, add, read};
 use super::lane::{Lane, State, Waiting, fence_after_push};
-use super::sync::{Arc, AtomicUsize, Count, Mutex, Ordering, lock};
+use super::sync::{Arc, AtomicUsize, Count, Mutex, Ordering, broken, lock, whole};
 use super::worker::Worker;
 
 /// Which lane a task is put into.
@@ -134,7 +134,9 @@ impl<T> Pool<T> {
             State::Looking | State::Notified => {}
         }
         // The old one may have been woken for a task that it will not take now.
-        self.announce_from(index);
+        if !broken("replace_drops_token") {
+            self.announce_from(index);
+        }
         Worker::new(Arc::clone(self), index, epoch)
     }
 
@@ -150,7 +152,7 @@ impl<T> Pool<T> {
         }
         drop(sweeping);
         fence_after_push();
-        if cfg!(polygil_broken = "close_without_wake") {
+        if broken("close_without_wake") {
             return;
         }
         for lane in &self.lanes {
@@ -214,7 +216,7 @@ impl<T> Pool<T> {
         let _sweeping = lock(&self.sweeping);
         let mut tasks = Vec::new();
         for queue in self.queues() {
-            while let Ok(waiting) = queue.pop() {
+            while let Ok(waiting) = whole(|| queue.pop()) {
                 tasks.push(waiting.task);
             }
         }
@@ -246,7 +248,8 @@ impl<T> Pool<T> {
             return;
         }
         let (before, from) = self.lanes.split_at(first);
-        if from.iter().chain(before).any(Lane::notify) {
+        let asked = if broken("own_sleeper_only") { 1 } else { self.lanes.len() };
+        if from.iter().chain(before).take(asked).any(Lane::notify) {
             self.somebody_rose();
         }
     }
@@ -277,7 +280,7 @@ impl<T> Pool<T> {
         };
         let others = self.lanes.iter().enumerate().filter(|(index, _)| *index != home).map(|(_, lane)| &lane.queue);
         for queue in [first].into_iter().chain(second).chain(others) {
-            match queue.push(waiting) {
+            match whole(|| queue.push(waiting)) {
                 Ok(()) => return Ok(()),
                 Err(PushError::Full(back)) => waiting = back,
                 Err(PushError::Closed(back)) => return Err(Refused::Closed(back.task)),
@@ -295,12 +298,12 @@ impl<T> Pool<T> {
     /// the front out and into the hand, until that is a task to drop, or there was room, or the hand holds again what it
     /// began with; then the order is as it was. Tasks are never without a place for want of room: each is pushed in exchange.
     fn sweep(&self, waiting: Waiting<T>) -> Result<(), Refused<T>> {
-        let _sweeping = lock(&self.sweeping);
+        let _sweeping = (!broken("sweep_without_lock")).then(|| lock(&self.sweeping));
         let own = waiting.ticket;
         let mut hand = waiting;
         for queue in self.queues() {
             loop {
-                match queue.force_push(hand) {
+                match whole(|| queue.force_push(hand)) {
                     Ok(None) => return Ok(()),
                     Ok(Some(front)) if self.is_stale(&front.task) => return Ok(()),
                     Ok(Some(front)) => hand = front,

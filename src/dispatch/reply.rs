@@ -23,7 +23,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use super::sync::{Arc, Mutex, lock};
+use super::sync::{Arc, Mutex, broken, lock};
 
 /// No answer will come: everybody who could have given one is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +110,7 @@ impl<R> ReplySender<R> {
     /// the caller is gone or gave up.
     pub fn send(&self, value: R) -> Result<(), R> {
         let mut slot = lock(&self.slot);
-        let second = cfg!(polygil_broken = "second_send_wins") && matches!(slot.phase, Phase::Answered(_));
+        let second = broken("second_send_wins") && matches!(slot.phase, Phase::Answered(_));
         if !slot.is_open() && !second {
             drop(slot);
             return Err(value);
@@ -119,7 +119,9 @@ impl<R> ReplySender<R> {
         let waker = slot.waker.take();
         drop(slot);
         drop(before);
-        waker.into_iter().for_each(Waker::wake);
+        if !broken("send_without_wake") {
+            waker.into_iter().for_each(Waker::wake);
+        }
         Ok(())
     }
 
@@ -152,7 +154,7 @@ impl<R> Drop for ReplySender<R> {
         slot.phase = Phase::Lost;
         let waker = slot.waker.take();
         drop(slot);
-        if !cfg!(polygil_broken = "lost_without_wake") {
+        if !broken("lost_without_wake") {
             waker.into_iter().for_each(Waker::wake);
         }
     }
@@ -163,7 +165,7 @@ impl<R> ReplyReceiver<R> {
     /// answer is to be awaited.
     pub fn expire(&self) -> bool {
         let mut slot = lock(&self.slot);
-        let running_too = cfg!(polygil_broken = "expire_ignores_start") && slot.is_open();
+        let running_too = broken("expire_ignores_start") && slot.is_open();
         let waits = matches!(slot.phase, Phase::Waiting) || running_too;
         if waits {
             slot.phase = Phase::Expired;

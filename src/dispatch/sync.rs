@@ -5,6 +5,9 @@
 //! - [`Count`] is always std's. Counters take no part in synchronization: nothing is read because of them and nothing is
 //!   published by them, so modelling them would multiply the executions and check nothing.
 //! - `Arc` is always std's: loom's cannot be a method's receiver, and the ownership that it counts is not ours to prove.
+//! - The inside of a queue, where a model says so ([`whole`]). concurrent-queue has its own loom tests, and a model with two
+//!   consumers has to rely on them: both wait in a loop while a push is half done, and loom never gets to the end of the
+//!   schedules in which they take turns at waiting.
 //! - Time. Under loom a wait with a limit gives the lock back, takes it again and says that the limit has passed. As loom tries
 //!   everything that other threads can do between the two, this is a timeout at every possible moment.
 
@@ -74,9 +77,78 @@ impl Gate {
     pub(crate) fn open(&self) {
         // Whoever has looked and found it closed is inside `wait` once we have the lock, so that the notification reaches it;
         // whoever takes the lock after us sees the condition as we left it.
-        if !cfg!(polygil_broken = "notify_without_lock") {
+        if !broken("notify_without_lock") {
             drop(lock(&self.lock));
         }
         self.moved.notify_all();
+    }
+}
+
+/// Whether this mistake is to be made. Never in what ships: the model checker's runs name one in `POLYGIL_BROKEN`, to show that
+/// the test which guards against it can fail.
+#[cfg(not(loom))]
+pub(crate) const fn broken(_mistake: &str) -> bool {
+    false
+}
+
+/// See above.
+#[cfg(loom)]
+pub(crate) fn broken(mistake: &str) -> bool {
+    static CHOSEN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    CHOSEN.get_or_init(|| std::env::var("POLYGIL_BROKEN").ok()).as_deref() == Some(mistake)
+}
+
+/// A push or a pop. Under loom, and if the model says so, others see it only as a whole: threads are switched before and after
+/// it and not within. What it writes, and with which order, is modelled all the same.
+#[cfg(not(loom))]
+#[inline(always)]
+pub(crate) fn whole<R>(step: impl FnOnce() -> R) -> R {
+    step()
+}
+
+/// See above.
+#[cfg(loom)]
+pub(crate) fn whole<R>(step: impl FnOnce() -> R) -> R {
+    if !model::are_steps_whole() {
+        return step();
+    }
+    // An access that nothing else depends on: a place to switch threads right before the step.
+    AtomicUsize::new(0).load(Ordering::Relaxed);
+    model::enter(loom::stop_exploring);
+    let result = step();
+    model::leave(loom::explore);
+    result
+}
+
+/// What a model may choose.
+#[cfg(loom)]
+pub mod model {
+    use std::cell::Cell;
+
+    thread_local! {
+        static WHOLE: Cell<bool> = const { Cell::new(false) };
+        /// Steps that are being made. More than one when a queue gives way to another thread in the middle of one.
+        static INSIDE: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// From now on, in models on this thread, pushes and pops are single steps, or not.
+    pub fn set_whole_steps(whole: bool) {
+        WHOLE.set(whole);
+    }
+
+    pub(super) fn are_steps_whole() -> bool {
+        WHOLE.get()
+    }
+
+    pub(super) fn enter(first: fn()) {
+        if INSIDE.replace(INSIDE.get() + 1) == 0 {
+            first();
+        }
+    }
+
+    pub(super) fn leave(last: fn()) {
+        if INSIDE.replace(INSIDE.get() - 1) == 1 {
+            last();
+        }
     }
 }

@@ -45,7 +45,7 @@ use concurrent_queue::{ConcurrentQueue, PopError};
 use super::counters::add;
 use super::lane::{Rise, Waiting, fence_after_push, fence_before_recheck};
 use super::pool::Pool;
-use super::sync::{Arc, Ordering};
+use super::sync::{Arc, Ordering, broken, whole};
 
 /// Every how many takes the overflow queue is looked into first.
 const OVERFLOW_TURN: usize = 2;
@@ -101,7 +101,7 @@ impl<T> Worker<T> {
     /// Says that the last task is done, and what is next. Never blocks.
     pub fn step(&mut self) -> Step<T> {
         self.finish();
-        if !cfg!(polygil_broken = "epoch_not_checked") && !self.lane().is_current(self.epoch) {
+        if !broken("epoch_not_checked") && !self.lane().is_current(self.epoch) {
             self.hand_token_on();
             return Step::Exit;
         }
@@ -154,7 +154,7 @@ impl<T> Worker<T> {
             return true;
         }
         fence_before_recheck();
-        let looks_idle = cfg!(polygil_broken = "no_recheck") || pool.is_idle();
+        let looks_idle = broken("no_recheck") || pool.is_idle();
         if looks_idle {
             lane.sleep(self.epoch, limit);
         }
@@ -185,12 +185,12 @@ impl<T> Worker<T> {
 
     /// Notes in the word that nothing runs any more. False when the lane is another worker's.
     fn is_own(&self) -> bool {
-        self.lane().finish(self.epoch) || cfg!(polygil_broken = "counted_twice")
+        self.lane().finish(self.epoch) || broken("counted_twice")
     }
 
     /// Whoever rose with the token owes a task: if one waits still, and somebody sleeps, that one is woken for it.
     fn hand_token_on(&mut self) {
-        if !std::mem::take(&mut self.token) || cfg!(polygil_broken = "token_dropped") {
+        if !std::mem::take(&mut self.token) || broken("token_dropped") {
             return;
         }
         fence_after_push();
@@ -227,11 +227,11 @@ impl<T> Worker<T> {
     {
         for queue in queues {
             loop {
-                match queue.pop() {
+                match whole(|| queue.pop()) {
                     Ok(waiting) if self.pool.is_stale(&waiting.task) => {}
                     Ok(waiting) => return Some(waiting),
                     Err(PopError::Empty) => {
-                        *open = true;
+                        *open = !broken("exit_with_open_queues") || std::ptr::eq(queue, &self.lane().queue);
                         break;
                     }
                     Err(PopError::Closed) => break,
