@@ -42,6 +42,12 @@ test: build $(VENV)/test-requirements ## Runs every test and check.
 	@cargo test --quiet --workspace
 	$(STEP) 'the Python package'
 	@$(VENV)/bin/python -m pytest -q tests/python
+	$(STEP) 'loom: the dispatch that ships, model-checked, and each deliberate mistake caught'
+	@$(MAKE) --no-print-directory loom
+
+loom: ## Explores dispatch under every schedule, as far as the bounds go, and prints how many executions that were.
+	@CARGO_TARGET_DIR=target/loom RUSTFLAGS='--cfg loom' cargo test --quiet --release --test loom_dispatch -- \
+		--nocapture --test-threads 1
 
 $(VENV)/test-requirements: tests/requirements.txt | build
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
