@@ -30,11 +30,13 @@ use super::worker::Worker;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Placement {
     /// Each in turn.
-    #[default]
     RoundRobin,
     /// The one with the fewest tasks, the one that runs included.
     LeastLoaded,
-    /// One whose worker has nothing to do, else each in turn.
+    /// One whose worker has nothing to do. When all are busy, none: the task goes to the overflow queue, so that whoever is done
+    /// first takes the oldest, and into the lanes in turn when that is full. The default, because its tail is that of one
+    /// central queue, which nothing beats that does not know which tasks will take long.
+    #[default]
     IdleFirst,
 }
 
@@ -110,8 +112,8 @@ impl<T> Pool<T> {
     /// sleeps. A task that is not taken comes back.
     pub fn submit(&self, task: T) -> Result<(), Refused<T>> {
         let ticket = self.submitted.0.fetch_add(1, Ordering::Relaxed);
-        let home = self.place(ticket);
-        match self.put(home, Waiting { ticket, task }) {
+        let (home, overflow_first) = self.place(ticket);
+        match self.put(home, overflow_first, Waiting { ticket, task }) {
             Ok(()) => {
                 self.announce_from(home);
                 Ok(())
@@ -142,7 +144,8 @@ impl<T> Pool<T> {
 
     /// Accepts no more tasks. Workers are told to exit once every queue is empty.
     pub fn close(&self) {
-        // Not while a sweep has tasks in its hands, which it must be able to put back.
+        // Not while a sweep has tasks in its hands, which it must be able to put back; nor could a queue be closed under a
+        // `force_push`, which stores the tail as a whole and with it a mark that says "open".
         let sweeping = lock(&self.sweeping);
         for lane in &self.lanes {
             lane.queue.close();
@@ -259,27 +262,27 @@ impl<T> Pool<T> {
         self.sleeping.0.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// The lane for the task with this ticket.
-    fn place(&self, ticket: u64) -> usize {
+    /// The lane for the task with this ticket, and whether the overflow queue comes before it.
+    fn place(&self, ticket: u64) -> (usize, bool) {
         let lanes = self.lanes.len();
         let turn = (ticket % lanes as u64) as usize;
-        let in_turn = (turn..lanes).chain(0..turn);
-        match self.placement {
-            Placement::RoundRobin => turn,
-            Placement::LeastLoaded => in_turn.min_by_key(|index| self.lanes[*index].load()).unwrap_or(turn),
-            Placement::IdleFirst => in_turn.into_iter().find(|index| self.lanes[*index].load() == 0).unwrap_or(turn),
-        }
+        let mut in_turn = (turn..lanes).chain(0..turn);
+        let home = match self.placement {
+            Placement::RoundRobin => Some(turn),
+            Placement::LeastLoaded => in_turn.min_by_key(|index| self.lanes[*index].load()),
+            Placement::IdleFirst => in_turn.find(|index| self.lanes[*index].load() == 0),
+        };
+        let newcomers_queue_up = self.overflow.as_ref().is_some_and(|overflow| !overflow.is_empty());
+        (home.unwrap_or(turn), home.is_none() || newcomers_queue_up)
     }
 
-    /// Puts a task where there is room, beginning with lane `home`.
-    fn put(&self, home: usize, mut waiting: Waiting<T>) -> Result<(), Refused<T>> {
-        let lane = &self.lanes[home].queue;
-        let (first, second) = match &self.overflow {
-            Some(overflow) if !overflow.is_empty() => (overflow, Some(lane)),
-            overflow => (lane, overflow.as_ref()),
-        };
+    /// Puts a task where there is room, beginning with lane `home` or with the overflow queue.
+    fn put(&self, home: usize, overflow_first: bool, mut waiting: Waiting<T>) -> Result<(), Refused<T>> {
+        let lane = Some(&self.lanes[home].queue);
+        let overflow = self.overflow.as_ref();
+        let (first, second) = if overflow_first { (overflow, lane) } else { (lane, overflow) };
         let others = self.lanes.iter().enumerate().filter(|(index, _)| *index != home).map(|(_, lane)| &lane.queue);
-        for queue in [first].into_iter().chain(second).chain(others) {
+        for queue in first.into_iter().chain(second).chain(others) {
             match whole(|| queue.push(waiting)) {
                 Ok(()) => return Ok(()),
                 Err(PushError::Full(back)) => waiting = back,

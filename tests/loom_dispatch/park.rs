@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use loom::thread;
-use polygil::dispatch::{Step, Worker};
+use polygil::dispatch::{Placement, Pool, PoolOptions, Step, Worker};
 
 use crate::{Meeting, assert_counts, explore, explore_whole, pool, sorted, take};
 
@@ -86,6 +86,21 @@ fn take_and_meet(workers: [Worker<u32>; 2], meeting: &Arc<Meeting>) -> [thread::
 fn two_workers_take_two_tasks() {
     explore_whole("two_workers_take_two_tasks", Some(3), || {
         let pool = pool(2, 1, 0);
+        let meeting = Meeting::of(2);
+        let workers = take_and_meet([pool.worker(0), pool.worker(1)], &meeting);
+        pool.submit(0).unwrap();
+        pool.submit(1).unwrap();
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
+        assert_counts(&pool, 0, 0, 0, 2);
+    });
+}
+
+/// Invariant: as above, with the placement that looks at what the workers are doing, and an overflow queue.
+#[test]
+fn two_workers_take_two_tasks_placed_by_idleness() {
+    explore_whole("two_workers_take_two_tasks_placed_by_idleness", Some(2), || {
+        let placement = Placement::IdleFirst;
+        let pool = Pool::new(PoolOptions { workers: 2, lane_depth: 1, overflow_depth: 1, placement });
         let meeting = Meeting::of(2);
         let workers = take_and_meet([pool.worker(0), pool.worker(1)], &meeting);
         pool.submit(0).unwrap();

@@ -3,4 +3,5 @@
 
 mod pool;
 mod reply;
+mod tail;
 mod threads;

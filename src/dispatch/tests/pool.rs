@@ -55,16 +55,31 @@ fn least_loaded_takes_the_shortest_lane_and_counts_the_running_task() {
 }
 
 #[test]
-fn idle_first_takes_an_idle_worker_and_else_each_in_turn() {
-    let pool = Pool::new(PoolOptions { placement: Placement::IdleFirst, ..options(3, 4, 0) });
+fn idle_first_takes_an_idle_worker_and_else_the_overflow_queue() {
+    let pool = Pool::new(PoolOptions { placement: Placement::IdleFirst, ..options(3, 4, 2) });
     let mut workers = workers(&pool, 3);
     pool.submit(0).unwrap();
     assert_eq!(workers[0].step(), Step::Run(0));
     submit_all(&pool, 1..3);
     assert_eq!(pool.lane_depths(), [0, 1, 1]);
-    // Nobody is idle any more: tickets 3, 4 and 5 go in turn.
-    submit_all(&pool, 3..6);
+    // Nobody is idle any more.
+    submit_all(&pool, 3..5);
+    assert_eq!((pool.lane_depths(), pool.depth()), (vec![0, 1, 1], 4));
+    // Nor is there room in the overflow queue: tickets 5, 6 and 7 go in turn.
+    submit_all(&pool, 5..8);
     assert_eq!(pool.lane_depths(), [1, 2, 2]);
+    // Idle again, but there are tasks that came before.
+    assert_eq!(run_all(&mut workers[0]).len(), 7);
+    assert_eq!(pool.depth(), 0);
+    submit_all(&pool, [8]);
+    assert_eq!(pool.lane_depths(), [0, 0, 1]);
+}
+
+#[test]
+fn idle_first_without_overflow_queue_goes_in_turn() {
+    let pool = Pool::new(PoolOptions { placement: Placement::IdleFirst, ..options(2, 4, 0) });
+    submit_all(&pool, 0..5);
+    assert_eq!(pool.lane_depths(), [3, 2]);
 }
 
 #[test]
