@@ -11,7 +11,7 @@ use crate::dispatch::{Placement, Pool, PoolOptions, Step, Worker};
 
 const SHORT_US: u64 = 100;
 const LONG_US: u64 = 50_000;
-const TASKS: u64 = 200_000;
+const TASKS: u64 = 100_000;
 
 /// xorshift64*: all that is needed here.
 struct Random(u64);
