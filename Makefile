@@ -53,10 +53,6 @@ $(VENV)/test-requirements: tests/requirements.txt | build
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@cp tests/requirements.txt $@
 
-loom: ## Checks dispatch under every schedule that loom finds, and that each deliberate mistake is found out.
-	@RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom \
-	cargo test --release --test loom_dispatch -- --nocapture --test-threads 1
-
 guards: ## Takes out each guard against a hazard of CPython and sees its test fail.
 	@python3 scripts/check-guards
 
