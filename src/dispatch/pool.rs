@@ -34,8 +34,8 @@ pub enum Placement {
     /// The one with the fewest tasks, the one that runs included.
     LeastLoaded,
     /// One whose worker has nothing to do. When all are busy, none: the task goes to the overflow queue, so that whoever is done
-    /// first takes the oldest, and into the lanes in turn when that is full. The default, because its tail is that of one
-    /// central queue, which nothing beats that does not know which tasks will take long.
+    /// first takes the oldest, and into the lanes in turn when that is full. The default: first come, first served, as with one
+    /// central queue. With the others some overtake and a few wait longer, which shows at p999.
     #[default]
     IdleFirst,
 }
