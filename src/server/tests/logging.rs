@@ -1,7 +1,8 @@
 //! What the log says: one line for each answer when asked for, and one line a second when accepting fails.
 
+use std::cell::RefCell;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::Once;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -9,12 +10,17 @@ use serde_json::{Value, json};
 use crate::server::testing::{World, ok, options};
 use crate::server::{ACCESS_TARGET, ServerOptions};
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+thread_local! {
+    /// What this thread has logged, while somebody wants to know.
+    static LOG: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+}
 
-impl Write for Log {
+struct ThreadLog;
+
+impl Write for ThreadLog {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        LOG.with_borrow_mut(|log| log.iter_mut().for_each(|log| log.extend_from_slice(bytes)));
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -22,13 +28,16 @@ impl Write for Log {
     }
 }
 
-/// The events that `act` logs, as JSON without their time.
+/// The events that `act` logs on this thread, as JSON without their time.
+///
+/// The subscriber is the whole process's and only the log is the thread's: with a subscriber of the thread's own, tracing may
+/// remember an event as wanted by nobody when a test on another thread, which has none, comes to it first.
 fn logged(act: impl FnOnce()) -> Vec<Value> {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().json().without_time().with_writer(move || writer.clone()).finish();
-    tracing::subscriber::with_default(subscriber, act);
-    let bytes = log.0.lock().unwrap().clone();
+    static STARTED: Once = Once::new();
+    STARTED.call_once(|| tracing_subscriber::fmt().json().without_time().with_writer(|| ThreadLog).init());
+    LOG.set(Some(Vec::new()));
+    act();
+    let bytes = LOG.take().unwrap_or_default();
     bytes
         .split(|&byte| byte == b'\n')
         .filter(|line| !line.is_empty())
