@@ -305,6 +305,8 @@ pub fn routes_json(routes: &[RouteSpec]) -> String {
         #[serde(skip_serializing_if = "Option::is_none")]
         timeout_ms: Option<u64>,
         #[serde(skip_serializing_if = "Option::is_none")]
+        queue_timeout_ms: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
         unreachable: Option<&'r str>,
     }
     let rows = routes.iter().map(|route| Row {
@@ -314,6 +316,7 @@ pub fn routes_json(routes: &[RouteSpec]) -> String {
         function: &route.qualname,
         origin: &route.origin,
         timeout_ms: route.timeout_ms,
+        queue_timeout_ms: route.queue_timeout_ms,
         unreachable: route.unreachable.as_deref(),
     });
     serde_json::to_string(&rows.collect::<Vec<_>>()).expect("strings always serialize")

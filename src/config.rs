@@ -118,7 +118,7 @@ options! {
         handler_timeout: Duration = "30s", kinds::duration, Some("TIME"), "How long a handler may run, unless its route says otherwise; then it is interrupted and the client gets 504.";
         interrupt_grace: Duration = "500ms", kinds::duration_or_zero, Some("TIME"), "How long an interrupted handler may take to end before its worker is replaced.";
         max_replacements: usize = "8", kinds::count, Some("N"), "Lost workers that are replaced in the server's life; at the next one it stops and exits non-zero.";
-        queue_timeout: Duration = "30s", kinds::duration, Some("TIME"), "How long a request may wait for a worker before it is refused with 503.";
+        queue_timeout: Duration = "30s", kinds::duration, Some("TIME"), "How long a request may wait for a worker, unless its route says otherwise; then it is refused with 503.";
         drain_timeout: Duration = "30s", kinds::duration_or_zero, Some("TIME"), "After SIGTERM or SIGINT, how long requests in flight may take.";
     }
     "Limits of a connection" {

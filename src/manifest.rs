@@ -6,7 +6,8 @@
 //! path = "/users/{id:int}"
 //! module = "users"
 //! function = "Users.show"
-//! timeout = "1s"                # optional: the handler's own time budget
+//! timeout = "1s"                # optional: how long the handler may run
+//! queue_timeout = "250ms"       # optional: how long a request may wait for a worker before that
 //! ```
 //!
 //! Each route's origin is its file and line. All mistakes are reported together: those of the file's form, those of names that
@@ -25,7 +26,7 @@ use crate::config::kinds;
 use crate::config::sources::line_of;
 use crate::router::{RouteSpec, Router};
 
-const KEYS: [&str; 5] = ["method", "path", "module", "function", "timeout"];
+const KEYS: [&str; 6] = ["method", "path", "module", "function", "timeout", "queue_timeout"];
 
 /// Everything that is wrong with a manifest, one line each.
 #[derive(Debug, PartialEq, Eq)]
@@ -104,7 +105,7 @@ impl Reader<'_> {
         let methods = self.methods(table, start);
         let (pattern, module, qualname) =
             (self.string(table, "path", start), self.name(table, "module", start), self.name(table, "function", start));
-        let timeout = self.timeout(table);
+        let (timeout_ms, queue_timeout_ms) = (self.millis(table, "timeout"), self.millis(table, "queue_timeout"));
         let (Some(pattern), Some(module), Some(qualname)) = (pattern, module, qualname) else { return };
         let unreachable = unreachable(&module, &qualname);
         for method in methods {
@@ -114,7 +115,8 @@ impl Reader<'_> {
                 module: module.clone(),
                 qualname: qualname.clone(),
                 origin: self.at(start),
-                timeout_ms: timeout,
+                timeout_ms,
+                queue_timeout_ms,
                 unreachable: unreachable.clone(),
             });
         }
@@ -162,14 +164,14 @@ impl Reader<'_> {
         None
     }
 
-    fn timeout(&mut self, table: &DeTable<'_>) -> Option<u64> {
-        let value = table.get("timeout")?;
+    fn millis(&mut self, table: &DeTable<'_>, key: &str) -> Option<u64> {
+        let value = table.get(key)?;
         let duration = value.get_ref().as_str().and_then(|text| kinds::duration(text).ok());
         let millis =
             duration.and_then(|duration| u64::try_from(duration.as_millis()).ok()).filter(|millis| *millis > 0);
         if millis.is_none() {
             let at = value.span().start;
-            self.wrong(at, "timeout is a time from 1ms to 365 days, such as \"250ms\" or \"1s\"");
+            self.wrong(at, &format!("{key} is a time from 1ms to 365 days, such as \"250ms\" or \"1s\""));
         }
         millis
     }
@@ -209,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_route_has_its_file_and_line() {
-        let text = "# users\n[[routes]]\nmethod = [\"GET\", \"PUT\"]\npath = \"/u/{id}\"\nmodule = \"users\"\nfunction = \"Users.show\"\ntimeout = \"1s\"\n";
+        let text = "# users\n[[routes]]\nmethod = [\"GET\", \"PUT\"]\npath = \"/u/{id}\"\nmodule = \"users\"\nfunction = \"Users.show\"\ntimeout = \"1s\"\nqueue_timeout = \"250ms\"\n";
         let routes = parse("r.toml", text).expect("valid");
         let expected = |method: &str| RouteSpec {
             method: method.into(),
@@ -218,6 +220,7 @@ mod tests {
             qualname: "Users.show".into(),
             origin: "r.toml:2".into(),
             timeout_ms: Some(1000),
+            queue_timeout_ms: Some(250),
             unreachable: None,
         };
         assert_eq!(routes, [expected("GET"), expected("PUT")]);
@@ -229,7 +232,7 @@ mod tests {
         let error = parse("r.toml", text).expect_err("mistakes").0;
         let expected = [
             "r.toml:1: \"x\" is no part of a manifest; [[routes]] is",
-            "r.toml:5: \"modul\" is no key of a route; method, path, module, function, timeout are",
+            "r.toml:5: \"modul\" is no key of a route; method, path, module, function, timeout, queue_timeout are",
             "r.toml:3: method is a string, or a list of strings",
             "r.toml:2: the route has no module",
             "r.toml:6: function is a string that is not empty",

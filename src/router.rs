@@ -32,7 +32,7 @@ const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 const SEGMENTS_MAX: usize = 128;
 
 /// One route as it was registered.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct RouteSpec {
     /// An HTTP method, upper-case by convention; compared as it is (RFC 9110, 9.1).
     pub method: String,
@@ -44,9 +44,12 @@ pub struct RouteSpec {
     pub qualname: String,
     /// Where it was registered, for people: `app.py:12`, `routes.toml:7`.
     pub origin: String,
-    /// The handler's time budget in milliseconds, where it has one of its own.
+    /// How long the handler may run, in milliseconds, where it has a budget of its own.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
+    /// How long a request may wait for a worker, in milliseconds, where it has a budget of its own.
+    #[serde(default)]
+    pub queue_timeout_ms: Option<u64>,
     /// Why no other interpreter can find the handler by its name, if none can.
     #[serde(default)]
     pub unreachable: Option<String>,

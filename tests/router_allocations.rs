@@ -13,6 +13,7 @@ fn router(patterns: &[&str]) -> Router {
         qualname: "show".into(),
         origin: "app.py:1".into(),
         timeout_ms: None,
+        queue_timeout_ms: None,
         unreachable: None,
     };
     Router::build(patterns.iter().map(spec).collect()).expect("a table")

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     type Handler = Callable[..., Any]
     type Hook = Callable[[], object]
+    #: How long a handler may run and how long a request may wait for a worker, in milliseconds.
+    type Budgets = tuple[int | None, int | None]
 
     class Decorator(Protocol):
         """Takes a handler and returns the very same one."""
@@ -49,7 +51,17 @@ def collect_mistakes(collect: bool) -> bool:
 class Route:
     """One row of the table: what the router needs to match, and the name by which a worker finds the handler."""
 
-    __slots__ = ("handler", "method", "module", "origin", "pattern", "qualname", "timeout_ms", "unreachable")
+    __slots__ = (
+        "handler",
+        "method",
+        "module",
+        "origin",
+        "pattern",
+        "qualname",
+        "queue_timeout_ms",
+        "timeout_ms",
+        "unreachable",
+    )
 
     def __init__(
         self,
@@ -57,7 +69,7 @@ class Route:
         pattern: str,
         handler: Handler,
         origin: str,
-        timeout_ms: int | None,
+        budgets: Budgets,
         unreachable: str | None,
     ) -> None:
         self.method = method
@@ -65,12 +77,13 @@ class Route:
         self.handler = handler
         self.module, self.qualname = name_of(handler)
         self.origin = origin
-        self.timeout_ms = timeout_ms
+        self.timeout_ms, self.queue_timeout_ms = budgets
         self.unreachable = unreachable
 
-    def with_prefix(self, prefix: str) -> Route:
-        """Return this route under `prefix`."""
-        return Route(self.method, prefix + self.pattern, self.handler, self.origin, self.timeout_ms, self.unreachable)
+    def within(self, prefix: str, budgets: Budgets) -> Route:
+        """Return this route under `prefix`; `budgets` are those of its router, for what it leaves open."""
+        budgets = _first(((self.timeout_ms, self.queue_timeout_ms), budgets))
+        return Route(self.method, prefix + self.pattern, self.handler, self.origin, budgets, self.unreachable)
 
     def __repr__(self) -> str:
         return f"<Route {self.method} {self.pattern} {self.module}:{self.qualname} ({self.origin})>"
@@ -79,12 +92,17 @@ class Route:
 class Router:
     """Routes that belong together, often under one prefix; `App.include` and `Router.include` take them in.
 
-    `prefix` starts with `/` and does not end with one, or is empty.
+    `prefix` starts with `/` and does not end with one, or is empty. `timeout` and `queue_timeout`, in seconds, are for
+    its routes that have none of their own; see `route`.
     """
 
-    def __init__(self, prefix: str = "") -> None:
+    def __init__(
+        self, prefix: str = "", *, timeout: float | None = None, queue_timeout: float | None = None
+    ) -> None:
         """Make an empty router; raises RegistrationError for a prefix that could not start a path."""
-        self.prefix = _checked_prefix(prefix, place(sys._getframe(1)))
+        origin = place(sys._getframe(1))
+        self.prefix = _checked_prefix(prefix, origin)
+        self._budgets = _checked_budgets(timeout, queue_timeout, origin)
         self._entries: list[Route | tuple[str, Router]] = []
 
     @property
@@ -93,10 +111,10 @@ class Router:
         routes: list[Route] = []
         for entry in self._entries:
             if isinstance(entry, Route):
-                routes.append(entry.with_prefix(self.prefix) if self.prefix else entry)
+                routes.append(entry.within(self.prefix, self._budgets))
             else:
                 prefix, router = entry
-                routes.extend(route.with_prefix(self.prefix + prefix) for route in router.routes)
+                routes.extend(route.within(self.prefix + prefix, self._budgets) for route in router.routes)
         return routes
 
     def include(self, router: Router, prefix: str = "") -> None:
@@ -118,58 +136,73 @@ class Router:
             return True
         return any(entry[1]._contains(other) for entry in self._entries if not isinstance(entry, Route))
 
-    def route(self, path: str, methods: Iterable[str] = ("GET",), *, timeout: float | None = None) -> Decorator:
+    def route(
+        self,
+        path: str,
+        methods: Iterable[str] = ("GET",),
+        *,
+        timeout: float | None = None,
+        queue_timeout: float | None = None,
+    ) -> Decorator:
         """Register the decorated function for `path` and every one of `methods`.
 
-        `path` may hold `{name}` (one segment), `{name:int}` and `{name:path}` (the rest). `timeout` is the handler's
-        time budget in seconds; without it, the server's applies.
+        `path` may hold `{name}` (one segment), `{name:int}` and `{name:path}` (the rest). `timeout` is how long the
+        handler may run, `queue_timeout` how long a request may wait for a worker before that, both in seconds; without
+        them the router's apply, then those of the routers that include it, then the server's.
         Raises RegistrationError for what no worker could find.
         """
-        return self._decorator(path, methods, timeout, place(sys._getframe(1)))
+        return self._decorator(path, methods, timeout, queue_timeout, place(sys._getframe(1)))
 
-    def get(self, path: str, *, timeout: float | None = None) -> Decorator:
+    def get(self, path: str, *, timeout: float | None = None, queue_timeout: float | None = None) -> Decorator:
         """Register the decorated function for GET (and HEAD, where no route of its own has it); see `route`."""
-        return self._decorator(path, ("GET",), timeout, place(sys._getframe(1)))
+        return self._decorator(path, ("GET",), timeout, queue_timeout, place(sys._getframe(1)))
 
-    def post(self, path: str, *, timeout: float | None = None) -> Decorator:
+    def post(self, path: str, *, timeout: float | None = None, queue_timeout: float | None = None) -> Decorator:
         """Register the decorated function for POST; see `route`."""
-        return self._decorator(path, ("POST",), timeout, place(sys._getframe(1)))
+        return self._decorator(path, ("POST",), timeout, queue_timeout, place(sys._getframe(1)))
 
-    def put(self, path: str, *, timeout: float | None = None) -> Decorator:
+    def put(self, path: str, *, timeout: float | None = None, queue_timeout: float | None = None) -> Decorator:
         """Register the decorated function for PUT; see `route`."""
-        return self._decorator(path, ("PUT",), timeout, place(sys._getframe(1)))
+        return self._decorator(path, ("PUT",), timeout, queue_timeout, place(sys._getframe(1)))
 
-    def patch(self, path: str, *, timeout: float | None = None) -> Decorator:
+    def patch(self, path: str, *, timeout: float | None = None, queue_timeout: float | None = None) -> Decorator:
         """Register the decorated function for PATCH; see `route`."""
-        return self._decorator(path, ("PATCH",), timeout, place(sys._getframe(1)))
+        return self._decorator(path, ("PATCH",), timeout, queue_timeout, place(sys._getframe(1)))
 
-    def delete(self, path: str, *, timeout: float | None = None) -> Decorator:
+    def delete(self, path: str, *, timeout: float | None = None, queue_timeout: float | None = None) -> Decorator:
         """Register the decorated function for DELETE; see `route`."""
-        return self._decorator(path, ("DELETE",), timeout, place(sys._getframe(1)))
+        return self._decorator(path, ("DELETE",), timeout, queue_timeout, place(sys._getframe(1)))
 
-    def head(self, path: str, *, timeout: float | None = None) -> Decorator:
+    def head(self, path: str, *, timeout: float | None = None, queue_timeout: float | None = None) -> Decorator:
         """Register the decorated function for HEAD; see `route`."""
-        return self._decorator(path, ("HEAD",), timeout, place(sys._getframe(1)))
+        return self._decorator(path, ("HEAD",), timeout, queue_timeout, place(sys._getframe(1)))
 
-    def options(self, path: str, *, timeout: float | None = None) -> Decorator:
+    def options(self, path: str, *, timeout: float | None = None, queue_timeout: float | None = None) -> Decorator:
         """Register the decorated function for OPTIONS; see `route`."""
-        return self._decorator(path, ("OPTIONS",), timeout, place(sys._getframe(1)))
+        return self._decorator(path, ("OPTIONS",), timeout, queue_timeout, place(sys._getframe(1)))
 
-    def _decorator(self, path: str, methods: Iterable[str], timeout: float | None, origin: str) -> Decorator:
+    def _decorator(
+        self,
+        path: str,
+        methods: Iterable[str],
+        timeout: float | None,
+        queue_timeout: float | None,
+        origin: str,
+    ) -> Decorator:
         if not isinstance(path, str):
             # Most often `@app.get` without parentheses: say so instead of failing at the first request.
             raise RegistrationError(f'{origin}: the path must be a str such as "/users", not {_describe(path)}')
         if not path.startswith("/") and not (path == "" and not isinstance(self, App)):
             raise RegistrationError(f"{origin}: the path {path!r} must start with '/'")
         checked_methods = _checked_methods(methods, origin)
-        timeout_ms = _checked_timeout(timeout, origin)
+        budgets = _checked_budgets(timeout, queue_timeout, origin)
 
         def register[F: Handler](handler: F, /) -> F:
             reason = unreachable_reason(handler)
             if reason is not None and not _collecting:
                 raise RegistrationError(f"{_origin_of(handler) or origin}: {reason}")
             for method in checked_methods:
-                self._entries.append(Route(method, path, handler, origin, timeout_ms, reason))
+                self._entries.append(Route(method, path, handler, origin, budgets, reason))
             return handler
 
         return register
@@ -179,11 +212,13 @@ class App(Router):
     """An application: routes, and hooks that every interpreter runs when it starts and before it ends.
 
     Keep it in a module global, because `polygil serve module:app` looks it up there, and so does every worker.
+    `timeout` and `queue_timeout`, in seconds, are for its routes that have none of their own; see `route`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, timeout: float | None = None, queue_timeout: float | None = None) -> None:
         """Make an empty app."""
         self.prefix = ""
+        self._budgets = _checked_budgets(timeout, queue_timeout, place(sys._getframe(1)))
         self._entries = []
         self._startup_hooks: list[Hook] = []
         self._shutdown_hooks: list[Hook] = []
@@ -342,13 +377,23 @@ def _checked_methods(methods: Iterable[str], origin: str) -> list[str]:
     return checked
 
 
-def _checked_timeout(timeout: float | None, origin: str) -> int | None:
-    """Return the budget in whole milliseconds, at least one."""
-    if timeout is None:
+def _checked_budgets(timeout: float | None, queue_timeout: float | None, origin: str) -> Budgets:
+    return _milliseconds("timeout", timeout, origin), _milliseconds("queue_timeout", queue_timeout, origin)
+
+
+def _milliseconds(name: str, seconds: float | None, origin: str) -> int | None:
+    """Return a budget in whole milliseconds, at least one."""
+    if seconds is None:
         return None
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < float("inf"):
-        raise RegistrationError(f"{origin}: the timeout must be a number of seconds greater than 0, not {timeout!r}")
-    return max(1, round(timeout * 1000))
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
+        raise RegistrationError(f"{origin}: the {name} must be a number of seconds greater than 0, not {seconds!r}")
+    return max(1, round(seconds * 1000))
+
+
+def _first(levels: Iterable[Budgets]) -> Budgets:
+    """Return each budget from the first of `levels` that has it."""
+    running, waiting = (next((ms for ms in column if ms is not None), None) for column in zip(*levels, strict=True))
+    return running, waiting
 
 
 def _checked_hook[H: Hook](hook: H, origin: str) -> H:

@@ -4,7 +4,8 @@
 that uses it is written in Rust and needs nothing of Python's objects:
 
     {"module": "app", "attribute": "app",
-     "routes": [{"method", "pattern", "module", "qualname", "origin", "timeout_ms", "unreachable"}, …],
+     "routes": [{"method", "pattern", "module", "qualname", "origin", "timeout_ms",
+                "queue_timeout_ms", "unreachable"}, …],
      "errors": [{"code", "message", "traceback"}, …]}
 
 Error codes: module_not_found, import_failed, function_not_found, not_an_app, shadowed. With `collect` (for `polygil
@@ -138,6 +139,7 @@ def _table(app: App, module: str, attribute: str, collect: bool) -> str:
                 "qualname": route.qualname,
                 "origin": route.origin,
                 "timeout_ms": route.timeout_ms,
+                "queue_timeout_ms": route.queue_timeout_ms,
                 "unreachable": unreachable,
             }
         )

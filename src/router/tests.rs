@@ -12,6 +12,7 @@ fn spec(method: &str, pattern: &str) -> RouteSpec {
         qualname: "show".into(),
         origin: format!("app.py:{}", pattern.len()),
         timeout_ms: None,
+        queue_timeout_ms: None,
         unreachable: None,
     }
 }

@@ -254,7 +254,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
                 return Ok(response);
             }
         }
-        let deadline = self.server.clock.now().saturating_add(self.server.app.options.queue_timeout);
+        let deadline = self.server.clock.now().saturating_add(self.server.app.queue_timeout(route));
         // A reply that is there at once leaves together with the answers before it. Otherwise those go first.
         let mut replied = future::poll_once(&mut receiver).await.map(|reply| match reply {
             Ok(response) => Replied::Reply(response),

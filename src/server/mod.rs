@@ -39,7 +39,7 @@ pub use self::stats::{Closed, Counters, Named, Stats};
 use crate::config::Config;
 use crate::dispatch::Pool;
 use crate::http::{Limits, Response};
-use crate::router::Router;
+use crate::router::{RouteId, Router};
 use crate::task::Task;
 
 /// One server: what its connections share.
@@ -71,6 +71,11 @@ impl App {
         format!("{}-{id}", self.options.request_id_prefix)
     }
 
+    /// How long a request for `route` may wait for a worker.
+    fn queue_timeout(&self, route: RouteId) -> Duration {
+        self.router.route(route).queue_timeout_ms.map_or(self.options.queue_timeout, Duration::from_millis)
+    }
+
     /// Numbers requests from 1.
     fn next_request(&self) -> u64 {
         self.requests.fetch_add(1, Relaxed) + 1
@@ -86,7 +91,7 @@ pub struct ServerOptions {
     pub max_connections: usize,
     /// Connections that the kernel holds for a listener until they are accepted.
     pub backlog: u32,
-    /// How long a request may wait for a worker: 503 after it.
+    /// How long a request may wait for a worker, unless its route says otherwise: 503 after it.
     pub queue_timeout: Duration,
     /// From the first byte of a head to its last: 408 after it.
     pub head_timeout: Duration,

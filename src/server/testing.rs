@@ -499,9 +499,11 @@ fn router() -> Router {
         qualname: "handler".to_owned(),
         origin: format!("app.py:{}", pattern.len()),
         timeout_ms: None,
+        queue_timeout_ms: pattern.starts_with("/hurried").then_some(500),
         unreachable: None,
     };
-    match Router::build(vec![spec("GET", "/{name}"), spec("POST", "/{name}")]) {
+    let routes = [("GET", "/{name}"), ("POST", "/{name}"), ("GET", "/hurried/{name}")];
+    match Router::build(routes.map(|(method, pattern)| spec(method, pattern)).into()) {
         Ok(router) => router,
         Err(errors) => panic!("the test routes do not build: {} errors", errors.len()),
     }

@@ -70,9 +70,30 @@ class TestRoutes:
         assert app.routes[0].timeout_ms == milliseconds
 
     @pytest.mark.parametrize("seconds", [0, -1, math.inf, math.nan, "1s", True])
-    def test_a_timeout_that_is_none(self, seconds: Any) -> None:
-        with pytest.raises(RegistrationError, match="the timeout must be a number of seconds greater than 0"):
-            App().get("/", timeout=seconds)
+    @pytest.mark.parametrize("name", ["timeout", "queue_timeout"])
+    def test_a_timeout_that_is_none(self, name: str, seconds: Any) -> None:
+        message = rf"test_app\.py:\d+: the {name} must be a number of seconds greater than 0, not {seconds!r}"
+        for registering in (lambda: App().get("/", **{name: seconds}), lambda: App(**{name: seconds})):
+            with pytest.raises(RegistrationError, match=message):
+                registering()
+
+    def test_waiting_and_running_have_budgets_of_their_own(self) -> None:
+        app = App(timeout=4, queue_timeout=3)
+        inner = Router(timeout=2)
+        app.include(inner, "/inner")
+        for router in (app, inner):
+            router.get("/none")(handler)
+            router.get("/running", timeout=1)(handler)
+            router.get("/waiting", queue_timeout=0.5)(handler)
+        budgets = {route.pattern: (route.timeout_ms, route.queue_timeout_ms) for route in app.routes}
+        assert budgets == {
+            "/none": (4000, 3000),
+            "/running": (1000, 3000),
+            "/waiting": (4000, 500),
+            "/inner/none": (2000, 3000),
+            "/inner/running": (1000, 3000),
+            "/inner/waiting": (2000, 500),
+        }
 
     def test_methods_and_static_functions_of_classes(self, import_source: Import) -> None:
         module = import_source(

@@ -20,7 +20,7 @@ HELLO = """
 from polygil import App
 app = App()
 
-@app.get("/hello/{name}", timeout=1)
+@app.get("/hello/{name}", timeout=1, queue_timeout=0.5)
 def hello(name): ...
 """
 
@@ -50,6 +50,7 @@ def test_a_table(write_module: Write) -> None:
                 "qualname": "hello",
                 "origin": f"{name}.py:5",
                 "timeout_ms": 1000,
+                "queue_timeout_ms": 500,
                 "unreachable": None,
             }
         ],

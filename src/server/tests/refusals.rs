@@ -242,3 +242,21 @@ fn requests_after_the_queue_timeout_are_taken_back() {
     assert!(client.text().ends_with("\r\n\r\ndone"));
     world.check_balance();
 }
+
+#[test]
+fn a_route_may_have_a_queue_timeout_of_its_own() {
+    let world = World::with(ServerOptions { queue_timeout: Duration::from_secs(3), ..options() }, 4);
+    let hurried = world.client("GET /hurried/a HTTP/1.1\r\nHost: x\r\n\r\n");
+    let patient = world.client("GET /a HTTP/1.1\r\nHost: x\r\n\r\n");
+    world.advance(Duration::from_millis(499));
+    assert_eq!(hurried.text(), "");
+    world.advance(Duration::from_millis(1));
+    let text = hurried.text();
+    let (status, close, _, error, _) = failure(&text);
+    assert_eq!((status, close, error.as_str()), (503, false, "queue_full"));
+    assert_eq!(patient.text(), "");
+    world.advance(Duration::from_millis(2500));
+    let text = patient.text();
+    assert_eq!(failure(&text).0, 503);
+    world.check_balance();
+}
