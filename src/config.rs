@@ -14,7 +14,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use self::kinds::{LogFormat, LogLevel};
+pub use self::kinds::{LogFormat, LogLevel, Place};
 use crate::dispatch::Placement;
 use crate::http::Limits;
 
@@ -100,6 +100,7 @@ options! {
         reuse_port: bool = "false", kinds::switch, None, "Share the port with other servers that say so too (SO_REUSEPORT): a successor takes over without a refused connection.";
         ready_fd: Option<i32> = "", kinds::descriptor, Some("FD"), "Write the port and a newline to this open descriptor when ready, then close it.";
         port_file: Option<PathBuf> = "", kinds::path, Some("PATH"), "Write the port to this file when ready; it appears whole or not at all.";
+        admin: Option<Place> = "", kinds::place, Some("[HOST:]PORT"), "Answer /readyz, /livez, /metrics (Prometheus) and /stats at an address of their own; without a host, on 127.0.0.1.";
         backlog: u32 = "1024", kinds::up_to::<65_535, _>, Some("N"), "Connections that the kernel holds until they are accepted.";
         max_connections: usize = "10000", kinds::up_to::<1_000_000, _>, Some("N"), "Open connections; further ones wait in the backlog.";
     }

@@ -1,6 +1,8 @@
 //! What crosses from the I/O side to a worker: owned data, one way. The answer comes back through [`Task::reply`].
+//! What workers say of themselves crosses the other way, when somebody asks: [`WorkersNow`].
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::dispatch::reply::ReplySender;
 use crate::http::{Request, Response};
@@ -22,4 +24,28 @@ pub struct Task {
     pub server: Option<SocketAddr>,
     /// Where the response goes, once.
     pub reply: ReplySender<Response>,
+}
+
+/// A task that a worker runs at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// The worker's lane.
+    pub worker: usize,
+    /// The request's number.
+    pub request: u64,
+    /// Whose handler it is.
+    pub route: RouteId,
+    /// How long it runs.
+    pub since: Duration,
+}
+
+/// What whoever runs the workers knows of them. The pool counts tasks; this is about threads and interpreters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkersNow {
+    /// What runs, by worker.
+    pub running: Vec<Running>,
+    /// Handlers that were over their budget and were interrupted.
+    pub interrupted: u64,
+    /// Workers that were lost and replaced.
+    pub replaced: u64,
 }

@@ -64,15 +64,17 @@ def serve(target: str | App, **options: Any) -> int:
     """Serve `target` until a signal stops it, and return the exit code. Blocks; main thread only, because of signals.
 
     `target` is what `polygil serve` takes ("module:app", or the path of a manifest), or an `App` that is a global of
-    an imported module. `options` are the command line's, with underscores: `serve("app:app", port=0, workers=2)`.
+    an imported module. `options` are the command line's, with underscores, and times may be numbers of seconds:
+    `serve("app:app", port=0, workers=2, handler_timeout=1.5)`.
     """
     code: int = native().serve(_target(target), _texts(options), None)
     return code
 
 
 def stats() -> list[dict[str, Any]]:
-    """Return the counters of the servers that run in this process, one dict each.
+    """Return what the servers of this process say of themselves, one dict each; `--admin` answers /stats with the same.
 
+    Beside the counters, `health`, `queue_depths`, `oldest_wait_seconds`, and of `workers` how many are busy and with what.
     They balance: connections accepted = active + closed, requests received = in flight + answered + dropped, and, of the
     `pool`, submitted = completed + refused + expired + abandoned + waiting + running.
     """

@@ -26,6 +26,32 @@ impl From<LogLevel> for LevelFilter {
     }
 }
 
+/// Where something listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// A name or an address, without brackets.
+    pub host: String,
+    /// 0 picks a free one.
+    pub port: u16,
+}
+
+/// `9090`, `0.0.0.0:9090` or `[::1]:9090`. Empty is none.
+pub(super) fn place(text: &str) -> Result<Option<Place>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let (host, port) = text.rsplit_once(':').unwrap_or(("127.0.0.1", text));
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    match (bare, port.parse()) {
+        (Some(host), Ok(port)) if !host.is_empty() => Ok(Some(Place { host: host.into(), port })),
+        // Without brackets the colons of an IPv6 address and the one before the port are not to be told apart.
+        (None, Ok(port)) if !host.is_empty() && !host.contains([':', '[', ']']) => {
+            Ok(Some(Place { host: host.into(), port }))
+        }
+        _ => Err("must be a port, or a host and a port such as 127.0.0.1:9090 or [::1]:9090".into()),
+    }
+}
+
 pub(super) fn text(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("must not be empty".into()) } else { Ok(text.to_owned()) }
 }

@@ -213,3 +213,17 @@ proptest::proptest! {
         drop(sources.config());
     }
 }
+
+#[test]
+fn the_admin_address_is_a_port_or_a_host_and_a_port() {
+    let place = |host: &str, port| Ok(Some(Place { host: host.into(), port }));
+    assert_eq!(kinds::place(""), Ok(None));
+    assert_eq!(kinds::place("9090"), place("127.0.0.1", 9090));
+    assert_eq!(kinds::place("0.0.0.0:0"), place("0.0.0.0", 0));
+    assert_eq!(kinds::place("admin.local:80"), place("admin.local", 80));
+    assert_eq!(kinds::place("[::1]:9090"), place("::1", 9090));
+    for wrong in ["x", ":9090", "[]:1", "::1:9090", "[::1]", "a:65536", "a:", "a:-1", "[a:1"] {
+        let message = "must be a port, or a host and a port such as 127.0.0.1:9090 or [::1]:9090";
+        assert_eq!(kinds::place(wrong), Err(message.into()), "{wrong}");
+    }
+}

@@ -13,12 +13,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pyo3::prelude::*;
-use serde::Serialize;
 
 use super::command::{self, FAILED, Loaded, OK, Stop};
 use super::workers::{self, Report, StartError, Workers};
 use crate::config::Config;
-use crate::dispatch::{Counters, Pool, PoolOptions, reply};
+use crate::dispatch::{Pool, PoolOptions, reply};
 use crate::http;
 use crate::router::RouteId;
 use crate::server::{self, DrainEnd, ServerOptions};
@@ -44,13 +43,14 @@ pub fn serve(
 ) -> Result<i32, Stop> {
     start_logging(config);
     let listeners = server::bind(config).map_err(|error| Stop::could_not_run(error.to_string()))?;
+    let admin = server::bind_admin(config).map_err(|error| Stop::could_not_run(error.to_string()))?;
     let url = listeners[0].url();
     let signals = py.import("polygil._signals")?.call_method0("Signals")?;
     signals.call_method0("__enter__")?;
     let fds: (RawFd, RawFd) = signals.getattr("fds")?.extract()?;
     let (signal_fd, stop_fd) = (duplicate(fds.0)?, File::from(duplicate(fds.1)?));
 
-    let outcome = run(py, target, loaded, config, Doors { listeners, signal_fd, stop_fd }, |py, port| {
+    let outcome = run(py, target, loaded, config, Doors { listeners, admin, signal_fd, stop_fd }, |py, port| {
         announce(config, port)?;
         match &control {
             // The program that started it has its own way to tell its user.
@@ -67,6 +67,7 @@ pub fn serve(
 /// What connects a server to the world.
 struct Doors {
     listeners: Vec<server::SmolListener>,
+    admin: Vec<server::SmolListener>,
     signal_fd: OwnedFd,
     stop_fd: File,
 }
@@ -97,31 +98,34 @@ fn run(
     };
     // A client that left while its task waited frees the task's place.
     let pool = Pool::with_stale(options, |task: &Task| task.reply.is_caller_gone());
-    let Doors { listeners, signal_fd, stop_fd } = doors;
+    let Doors { listeners, admin, signal_fd, stop_fd } = doors;
+    let mut options = ServerOptions::new(config, prefix);
+    options.max_connections = server::descriptors_for(config.max_connections);
+    let app = Arc::new(server::App::new(Arc::clone(&router), Arc::clone(&pool), options));
+    let admin = start_admin(&app, admin)?;
+    let health = Arc::clone(&app.health);
     let options = workers::Options {
         workers: config.workers,
         interrupt_grace: config.interrupt_grace,
         max_replacements: config.max_replacements,
-        exhausted: Box::new(move || {
+        exhausted: Box::new(move |reason| {
+            health.fail(reason);
             // The server reads this as SIGTERM. A full pipe holds a signal already.
             drop((&stop_fd).write(&[server::Signal::TERMINATE.0]));
         }),
     };
-    let pool_of_workers = Arc::clone(&pool);
     let workers = py.detach(|| {
         let interrupted = || stop_was_asked(&signal_fd);
         // SAFETY: main is initialized and `command::setup` has prepared it; this thread is detached meanwhile; `Workers::stop` is
         // called below before this returns, and `leave_unfinalized` keeps main from being finalized where it says so.
-        unsafe { Workers::start(setup, pool_of_workers, options, interrupted) }
+        unsafe { Workers::start(setup, pool, options, interrupted) }
     });
     if matches!(workers, Err(StartError::Interrupted)) {
         py.import("polygil._signals")?.call_method0("leave_unfinalized")?;
     }
     let workers = workers.map_err(|error| start_failure(target, &router, error))?;
 
-    let mut options = ServerOptions::new(config, prefix);
-    options.max_connections = server::descriptors_for(config.max_connections);
-    let app = Arc::new(server::App::new(Arc::clone(&router), pool, options));
+    app.ask_workers(workers.now());
     servers().push(Arc::downgrade(&app));
     let port = listeners[0].address().map(|address| address.port());
     let announced = ready(py, port);
@@ -139,7 +143,9 @@ fn run(
         });
         let cut = !matches!(&drained, Some(Ok(report)) if report.ended == DrainEnd::Finished);
         let patience = if cut { CUT_PATIENCE } else { JOIN_PATIENCE };
-        (drained, workers.stop(Instant::now() + patience))
+        let report = workers.stop(Instant::now() + patience);
+        drop(admin);
+        (drained, report)
     });
     servers().retain(|server| server.strong_count() > 0 && !server.ptr_eq(&Arc::downgrade(&app)));
     if report.left_behind > 0 {
@@ -151,6 +157,15 @@ fn run(
         Some(Err(error)) => Err(Stop::could_not_run(format!("the signals cannot be read: {error}"))),
         None => Ok(FAILED),
     }
+}
+
+/// The admin address, if there is one; it ends when what this gives is dropped.
+fn start_admin(app: &Arc<server::App>, listeners: Vec<server::SmolListener>) -> Result<Option<server::Admin>, Stop> {
+    let Some(url) = listeners.first().map(server::SmolListener::url) else { return Ok(None) };
+    let admin = server::Admin::start(Arc::clone(app), listeners);
+    let admin = admin.map_err(|error| Stop::could_not_run(format!("no thread for --admin: {error}")))?;
+    tracing::info!("admin on {url}: /readyz, /livez, /metrics, /stats");
+    Ok(Some(admin))
 }
 
 fn exit_code(router: &crate::router::Router, drained: &server::DrainReport, report: &Report) -> i32 {
@@ -239,17 +254,11 @@ fn start_logging(config: &Config) {
     crate::logging::start(config);
 }
 
-/// The counters of this process's servers, as a JSON list.
+/// What this process's servers say of themselves, as a JSON list.
 pub fn stats() -> String {
-    #[derive(Serialize)]
-    struct Row {
-        #[serde(flatten)]
-        server: server::Stats,
-        pool: Counters,
-    }
     let servers = servers().iter().filter_map(Weak::upgrade).collect::<Vec<_>>();
-    let rows: Vec<Row> = servers.iter().map(|app| Row { server: app.stats(), pool: app.pool.counters() }).collect();
-    serde_json::to_string(&rows).expect("counters always serialize")
+    let overviews: Vec<server::Overview> = servers.iter().map(|app| app.overview()).collect();
+    serde_json::to_string(&overviews).expect("counters always serialize")
 }
 
 fn servers() -> std::sync::MutexGuard<'static, Vec<Weak<server::App>>> {

@@ -138,6 +138,13 @@ impl Watch {
         Some(abandoned)
     }
 
+    /// What the worker runs at this moment: the request, its route, and for how long.
+    pub fn running(&self) -> Option<(u64, RouteId, Duration)> {
+        let state = self.lock();
+        let running = state.running.as_ref().filter(|_| !state.abandoned)?;
+        Some((running.request, running.route, running.started.elapsed()))
+    }
+
     /// What is due now, and when to look again.
     fn due(&self, now: Instant, grace: Duration) -> (Due, Option<Instant>) {
         let mut state = self.lock();
@@ -177,26 +184,36 @@ enum Due {
     Abandon,
 }
 
-/// Looks through the watches once: interrupts what is over its budget, and gives to `abandon` the index of each worker whose
-/// grace is over. Says when to look again, at the latest: `shortest_budget` from now.
-pub fn look(
-    watches: &[Arc<Watch>],
-    grace: Duration,
-    shortest_budget: Duration,
-    mut abandon: impl FnMut(usize),
-) -> Duration {
+/// What a look through the watches has found.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The workers whose grace is over.
+    pub lost: Vec<usize>,
+    /// How many handlers were interrupted.
+    pub interrupted: u64,
+    /// When to look again, at the latest.
+    pub again_in: Duration,
+}
+
+/// Looks through the watches once, and interrupts what is over its budget. The next look is due `shortest_budget` from now, or
+/// before that.
+pub fn look(watches: &[Arc<Watch>], grace: Duration, shortest_budget: Duration) -> Seen {
     let now = Instant::now();
     let mut next = now + shortest_budget;
+    let (mut lost, mut interrupted) = (Vec::new(), 0);
     for (index, watch) in watches.iter().enumerate() {
         let (due, again) = watch.due(now, grace);
         next = again.map_or(next, |again| next.min(again));
         match due {
             Due::Nothing => {}
-            Due::Interrupt { address, number } => interrupt(Arc::clone(watch), address, number),
-            Due::Abandon => abandon(index),
+            Due::Interrupt { address, number } => {
+                interrupted += 1;
+                interrupt(Arc::clone(watch), address, number);
+            }
+            Due::Abandon => lost.push(index),
         }
     }
-    next.saturating_duration_since(Instant::now())
+    Seen { lost, interrupted, again_in: next.saturating_duration_since(Instant::now()) }
 }
 
 /// Has HandlerTimeout raised in the worker's handler, on a thread of its own: the interpreter's GIL may never come free.

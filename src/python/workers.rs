@@ -9,6 +9,7 @@
 //! the server to stop and exit non-zero, rather than limp.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -16,12 +17,12 @@ use std::time::{Duration, Instant};
 
 use super::handler::Unresolved;
 use super::interpreter::STACK_BYTES;
-use super::supervisor::{Abandoned, Watch, look};
+use super::supervisor::{Abandoned, Seen, Watch, look};
 use super::worker::{self, Ended, Setup, Started};
 use crate::dispatch::Pool;
 use crate::error::Failure;
 use crate::router::RouteId;
-use crate::task::Task;
+use crate::task::{Running, Task, WorkersNow};
 
 /// How often a start that takes long is asked whether it is still wanted.
 const INTERRUPTION_LOOK: Duration = Duration::from_millis(50);
@@ -37,8 +38,8 @@ pub struct Options {
     pub interrupt_grace: Duration,
     /// Replacements over the server's life.
     pub max_replacements: usize,
-    /// Called once when a worker is lost and may not be replaced.
-    pub exhausted: Box<dyn Fn() + Send + Sync>,
+    /// Called once when a worker is lost and may not be replaced, with the reason.
+    pub exhausted: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 /// Why the workers did not start.
@@ -78,6 +79,8 @@ struct Shared {
     options: Options,
     /// The watch of the worker that has each lane now.
     watches: Mutex<Vec<Arc<Watch>>>,
+    interrupted: AtomicU64,
+    replaced: AtomicU64,
 }
 
 enum Event {
@@ -114,7 +117,14 @@ impl Workers {
         let (events, inbox) = channel();
         let count = options.workers;
         let watches = (0..count).map(|_| Arc::default()).collect();
-        let shared = Arc::new(Shared { setup, pool, options, watches: Mutex::new(watches) });
+        let shared = Arc::new(Shared {
+            setup,
+            pool,
+            options,
+            watches: Mutex::new(watches),
+            interrupted: AtomicU64::new(0),
+            replaced: AtomicU64::new(0),
+        });
         let mut crew = Crew::new(Arc::clone(&shared), events.clone());
         let (started, answers) = channel();
         for index in 0..count {
@@ -146,6 +156,22 @@ impl Workers {
         let waiting = self.shared.refuse_waiting(Failure::ShuttingDown);
         let watches = self.shared.watches();
         waiting + watches.iter().filter_map(|watch| self.shared.abandon(watch, Failure::WorkerLost, STOPPED)).count()
+    }
+
+    /// A question that can be asked from any thread, also after their end: what do the workers run?
+    pub fn now(&self) -> impl Fn() -> WorkersNow + Send + Sync + use<> {
+        let shared = Arc::clone(&self.shared);
+        move || {
+            let running = shared.watches().into_iter().enumerate().filter_map(|(worker, watch)| {
+                let (request, route, since) = watch.running()?;
+                Some(Running { worker, request, route, since })
+            });
+            WorkersNow {
+                running: running.collect(),
+                interrupted: shared.interrupted.load(Relaxed),
+                replaced: shared.replaced.load(Relaxed),
+            }
+        }
     }
 
     /// Closes the pool, lets the workers finish what it holds, and joins them; gives up at `deadline`.
@@ -267,13 +293,13 @@ impl Crew {
     fn supervise(mut self, inbox: &Receiver<Event>) -> Report {
         loop {
             let watches = self.shared.watches();
-            let mut lost = Vec::new();
-            let sleep =
-                look(&watches, self.shared.options.interrupt_grace, self.shortest_budget, |index| lost.push(index));
+            let Seen { lost, interrupted, again_in } =
+                look(&watches, self.shared.options.interrupt_grace, self.shortest_budget);
+            self.shared.interrupted.fetch_add(interrupted, Relaxed);
             for index in lost {
                 self.lose(index);
             }
-            match inbox.recv_timeout(sleep) {
+            match inbox.recv_timeout(again_in) {
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(Event::Ended { index, serial, ended }) => self.ended(index, serial, ended),
                 Ok(Event::Started { index, outcome }) => self.started(index, &outcome),
@@ -311,6 +337,7 @@ impl Crew {
             return self.exhaust("a worker was lost and the bound on replacements is reached");
         }
         self.report.replaced += 1;
+        self.shared.replaced.fetch_add(1, Relaxed);
         self.shared.replace_watch(index);
         let events = self.events.clone();
         // The supervisor may have ended meanwhile.
@@ -332,7 +359,7 @@ impl Crew {
     fn exhaust(&mut self, reason: &str) {
         if !std::mem::replace(&mut self.report.exhausted, true) {
             tracing::error!("{reason}: the server stops");
-            (self.shared.options.exhausted)();
+            (self.shared.options.exhausted)(reason);
         }
         if self.members.iter().all(|member| member.abandoned) {
             // Nobody is left to run what waits.

@@ -19,7 +19,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::Signal;
 use super::env::{Listener, Peer};
-use crate::config::Config;
+use crate::config::{Config, Place};
 
 /// Opens the sockets that `config` asks for: its Unix socket if it names one, else its host and port.
 ///
@@ -32,7 +32,31 @@ pub fn bind(config: &Config) -> io::Result<Vec<SmolListener>> {
     if let Some(path) = &config.uds {
         return Ok(vec![bind_unix(path, config.backlog)?]);
     }
-    let (host, mut port) = (config.host.as_str(), config.port);
+    bind_host(&config.host, config.port, config.backlog, config.reuse_port, explain)
+}
+
+/// Opens the sockets of the admin address; none if `config` names none.
+///
+/// # Errors
+///
+/// As [`bind`].
+pub fn bind_admin(config: &Config) -> io::Result<Vec<SmolListener>> {
+    let Some(Place { host, port }) = &config.admin else { return Ok(Vec::new()) };
+    bind_host(host, *port, ADMIN_BACKLOG, false, |error, place| {
+        io::Error::new(error.kind(), format!("cannot listen on {place} for --admin: {error}"))
+    })
+}
+
+/// Connections that the kernel holds for the admin address.
+const ADMIN_BACKLOG: u32 = 64;
+
+fn bind_host(
+    host: &str,
+    mut port: u16,
+    backlog: u32,
+    reuse_port: bool,
+    explain: impl Fn(io::Error, &str) -> io::Error,
+) -> io::Result<Vec<SmolListener>> {
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let mut addresses: Vec<SocketAddr> = (host, port)
         .to_socket_addrs()
@@ -46,16 +70,16 @@ pub fn bind(config: &Config) -> io::Result<Vec<SmolListener>> {
     let mut missing = None;
     for mut address in addresses {
         address.set_port(port);
-        match bind_tcp(address, config.backlog, config.reuse_port) {
+        match bind_tcp(address, backlog, reuse_port) {
             Ok(listener) => {
                 port = listener.address().map_or(port, |address| address.port());
                 listeners.push(listener);
             }
             // "localhost" may name an IPv6 address on a machine that has none.
             Err(error) if error.kind() == ErrorKind::AddrNotAvailable || error.kind() == ErrorKind::Unsupported => {
-                missing = Some(error);
+                missing = Some(explain(error, &address.to_string()));
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(explain(error, &address.to_string())),
         }
     }
     match (listeners.is_empty(), missing) {
@@ -66,23 +90,19 @@ pub fn bind(config: &Config) -> io::Result<Vec<SmolListener>> {
 }
 
 fn bind_tcp(address: SocketAddr, backlog: u32, reuse_port: bool) -> io::Result<SmolListener> {
-    let open = || -> io::Result<(Async<TcpListener>, SocketAddr)> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-        // Lets a server start while connections of the one before it are in TIME_WAIT.
-        socket.set_reuse_address(true)?;
-        if reuse_port {
-            socket.set_reuse_port(true)?;
-        }
-        if address.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
-        socket.bind(&address.into())?;
-        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-        let listener = Async::new(TcpListener::from(socket))?;
-        let bound = listener.get_ref().local_addr()?;
-        Ok((listener, bound))
-    };
-    let (listener, address) = open().map_err(|error| explain(error, &address.to_string()))?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // Lets a server start while connections of the one before it are in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    if reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    let listener = Async::new(TcpListener::from(socket))?;
+    let address = listener.get_ref().local_addr()?;
     Ok(SmolListener(Kind::Tcp { listener, address }))
 }
 

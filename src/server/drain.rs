@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -25,6 +25,7 @@ use futures_lite::{FutureExt, Stream, StreamExt, future};
 use super::accept::accept_loop;
 use super::date::DateCache;
 use super::env::{Clock, Listener, Spawn};
+use super::overview::Health;
 use super::stats::{Closed, Stats};
 use super::{App, Signal};
 use crate::router::RouteId;
@@ -90,8 +91,10 @@ pub async fn run<L: Listener, C: Clock>(
     for listener in listeners {
         spawn.spawn(accept_loop(listener, server.clone(), spawn.clone()));
     }
+    server.app.health.reach(Health::Ready);
 
     let first = stop_signal(&mut signals).await;
+    server.app.health.reach(Health::Draining);
     let begun = server.clock.now();
     let drain_timeout = server.app.options.drain_timeout;
     tracing::info!(signal = first.0, drain_timeout_ms = drain_timeout.as_millis() as u64, "draining");
@@ -155,12 +158,15 @@ pub(super) struct Server<C> {
     pub(super) app: Arc<App>,
     pub(super) clock: C,
     pub(super) date: DateCache,
-    pub(super) gate: Gate,
+    pub(super) gate: Arc<Gate>,
 }
 
 impl<C: Clock> Server<C> {
     pub(super) fn new(app: Arc<App>, clock: C) -> Server<C> {
-        Server { app, clock, date: DateCache::default(), gate: Gate::default() }
+        let now = clock.clone();
+        drop(app.now.set(Box::new(move || now.now())));
+        let gate = Arc::clone(&app.gate);
+        Server { app, clock, date: DateCache::default(), gate }
     }
 
     fn unfinished(&self) -> Vec<Unfinished> {
@@ -243,6 +249,11 @@ impl Gate {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The requests that were handed to the pool and have no reply so far, with the time of that.
+    pub(super) fn submitted(&self) -> Vec<(u64, Duration)> {
+        self.tickets().values().filter_map(|ticket| ticket.submitted()).collect()
+    }
+
     pub(super) fn active(&self) -> usize {
         self.lock().open.len()
     }
@@ -289,6 +300,19 @@ async fn wait_until(event: &Event, condition: impl Fn() -> bool) {
 #[derive(Default)]
 pub(super) struct Ticket {
     state: Mutex<TicketState>,
+    /// When the request in flight was handed to the pool, in nanoseconds of the clock; [`NOT_SUBMITTED`] before and after.
+    submitted: Submitted,
+}
+
+/// A time that is set and taken back for each request that waits, and only ever read for a gauge.
+struct Submitted(AtomicU64);
+
+const NOT_SUBMITTED: u64 = u64::MAX;
+
+impl Default for Submitted {
+    fn default() -> Submitted {
+        Submitted(AtomicU64::new(NOT_SUBMITTED))
+    }
 }
 
 #[derive(Default)]
@@ -333,6 +357,22 @@ impl Ticket {
         if let Some(request) = &mut self.lock().in_flight {
             request.route = Some(route);
         }
+    }
+
+    /// The request was handed to the pool at the time `at`.
+    pub(super) fn wait_since(&self, at: Duration) {
+        self.submitted.0.store(u64::try_from(at.as_nanos()).unwrap_or(NOT_SUBMITTED), Relaxed);
+    }
+
+    /// It has its reply, or nobody waits for it any more.
+    pub(super) fn waited(&self) {
+        self.submitted.0.store(NOT_SUBMITTED, Relaxed);
+    }
+
+    fn submitted(&self) -> Option<(u64, Duration)> {
+        let at = self.submitted.0.load(Relaxed);
+        let id = self.in_flight()?.id;
+        (at != NOT_SUBMITTED).then_some((id, Duration::from_nanos(at)))
     }
 
     /// All answers are written.

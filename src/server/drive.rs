@@ -169,6 +169,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
         }
         let body = self.body(&exchange, &head, true).await?;
         let response = self.dispatch(&exchange, route, params, Request { head, body }).await?;
+        self.admission.ticket.waited();
         self.answer(&exchange, response).await
     }
 
@@ -254,17 +255,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
                 return Ok(response);
             }
         }
-        let deadline = self.server.clock.now().saturating_add(self.server.app.queue_timeout(route));
+        let submitted = self.server.clock.now();
+        let deadline = submitted.saturating_add(self.server.app.queue_timeout(route));
         // A reply that is there at once leaves together with the answers before it. Otherwise those go first.
         let mut replied = future::poll_once(&mut receiver).await.map(|reply| match reply {
             Ok(response) => Replied::Reply(response),
             Err(_) => Replied::Lost,
         });
-        if replied.is_none()
-            && let Err(closed) = self.flush().await
-        {
-            self.give_up(&receiver);
-            return Err(closed.into());
+        if replied.is_none() {
+            self.admission.ticket.wait_since(submitted);
+            if let Err(closed) = self.flush().await {
+                self.give_up(&receiver);
+                return Err(closed.into());
+            }
         }
         let mut deadline = Some(deadline);
         loop {

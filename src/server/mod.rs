@@ -9,12 +9,15 @@
 
 mod accept;
 mod access;
+mod admin;
 mod bind;
 mod date;
 mod descriptors;
 mod drain;
 mod drive;
 pub mod env;
+mod metrics;
+mod overview;
 mod stats;
 #[cfg(test)]
 mod testing;
@@ -22,8 +25,8 @@ mod testing;
 mod tests;
 mod wire;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -31,16 +34,19 @@ use futures_lite::Stream;
 use smol::Executor;
 
 pub use self::access::ACCESS_TARGET;
-pub use self::bind::{SmolListener, SmolStream, bind, signals_from};
+pub use self::admin::Admin;
+pub use self::bind::{SmolListener, SmolStream, bind, bind_admin, signals_from};
 pub use self::descriptors::descriptors_for;
 pub use self::drain::{DRAIN_IDLE_GRACE, DrainEnd, DrainReport, Unfinished, run};
+pub use self::overview::{Depths, Health, HealthCell, Overview, RunningOverview, WorkersOverview};
 pub use self::stats::{Closed, Counters, Named, Stats};
 
+use self::drain::Gate;
 use crate::config::Config;
 use crate::dispatch::Pool;
 use crate::http::{Limits, Response};
 use crate::router::{RouteId, Router};
-use crate::task::Task;
+use crate::task::{Running, Task, WorkersNow};
 
 /// One server: what its connections share.
 pub struct App {
@@ -52,13 +58,44 @@ pub struct App {
     pub options: ServerOptions,
     /// What happened so far.
     pub counters: Counters,
+    /// Whether it serves.
+    pub health: Arc<HealthCell>,
     requests: AtomicU64,
+    gate: Arc<Gate>,
+    now: OnceLock<Box<dyn Fn() -> Duration + Send + Sync>>,
+    workers: OnceLock<Box<dyn Fn() -> WorkersNow + Send + Sync>>,
 }
 
 impl App {
     /// A server that has not served yet.
     pub fn new(router: Arc<Router>, pool: Arc<Pool<Task>>, options: ServerOptions) -> App {
-        App { router, pool, options, counters: Counters::default(), requests: AtomicU64::new(0) }
+        App {
+            router,
+            pool,
+            options,
+            counters: Counters::default(),
+            health: Arc::default(),
+            requests: AtomicU64::new(0),
+            gate: Arc::default(),
+            now: OnceLock::new(),
+            workers: OnceLock::new(),
+        }
+    }
+
+    /// Says where to ask what the workers run. Once; a later call changes nothing.
+    pub fn ask_workers(&self, now: impl Fn() -> WorkersNow + Send + Sync + 'static) {
+        drop(self.workers.set(Box::new(now)));
+    }
+
+    fn workers_now(&self) -> WorkersNow {
+        self.workers.get().map(|now| now()).unwrap_or_default()
+    }
+
+    /// How long the oldest request that waits for a worker has waited: in flight, submitted, and not among the `running`.
+    fn oldest_wait(&self, running: &[Running]) -> Duration {
+        let since = self.gate.submitted().into_iter().filter(|(id, _)| running.iter().all(|task| task.request != *id));
+        let Some((_, since)) = since.min_by_key(|(_, since)| *since) else { return Duration::ZERO };
+        self.now.get().map_or(Duration::ZERO, |now| now().saturating_sub(since))
     }
 
     /// A snapshot of the counters.

@@ -166,10 +166,13 @@ impl Server {
 
     /// A new connection.
     pub fn connect(&self) -> Client {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).expect("the server accepts");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        stream.set_nodelay(true).expect("no delay");
-        Client { stream, buffered: Vec::new() }
+        connect(self.port)
+    }
+
+    /// The port of its admin address, which it was started with as `--admin 0`.
+    pub fn admin_port(&self) -> u16 {
+        self.wait_for_log("/readyz, /livez");
+        admin_port(&self.log())
     }
 
     /// One request on a connection of its own.
@@ -223,6 +226,21 @@ impl Drop for Server {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// A new connection to a port of this machine.
+pub fn connect(port: u16) -> Client {
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("the server accepts");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream.set_nodelay(true).expect("no delay");
+    Client { stream, buffered: Vec::new() }
+}
+
+/// The port of the admin address, as the log names it.
+pub fn admin_port(log: &str) -> u16 {
+    let (_, rest) = log.split_once("admin on http://127.0.0.1:").expect("the log names the admin address");
+    let digits = rest.split(|letter: char| !letter.is_ascii_digit()).next().expect("there is a first");
+    digits.parse().expect("a port")
 }
 
 /// The bytes of a request with a Host and, where there is content, its length.

@@ -1,0 +1,211 @@
+//! What a server says about itself: health, counters, gauges. For people, monitors and orchestrators; nothing is decided by it.
+//!
+//! An [`Overview`] is made when somebody asks and costs the requests nothing: it reads the counters, walks over the tickets of
+//! the open connections for the oldest request that waits, and asks whoever runs the workers what they run. It stands beside
+//! the request's way; [`metrics`](super::metrics) and `polygil.stats()` print it.
+//!
+//! [`Health`] only goes forward: starting → ready → draining → failed. A server that is not ready is not sent requests by whoever
+//! balances the load, so it must say so before it stops accepting, and never claim to be ready when no worker can serve.
+
+use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+
+use super::stats::Stats;
+use super::{App, Named};
+use crate::dispatch;
+
+/// How a server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// Workers are not all ready, or nothing listens yet.
+    Starting,
+    /// It accepts and serves.
+    Ready,
+    /// It finishes what it accepted.
+    Draining,
+    /// It stops because it cannot serve any more.
+    Failed,
+}
+
+impl Health {
+    const ALL: [Health; 4] = [Health::Starting, Health::Ready, Health::Draining, Health::Failed];
+
+    /// As JSON and metrics spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Health::Starting => "starting",
+            Health::Ready => "ready",
+            Health::Draining => "draining",
+            Health::Failed => "failed",
+        }
+    }
+}
+
+/// Where a server's health is kept: written by those who change it, read by whoever asks.
+#[derive(Debug, Default)]
+pub struct HealthCell {
+    state: AtomicU8,
+    reason: Mutex<Option<String>>,
+}
+
+impl HealthCell {
+    /// Goes forward to `health`; a later state stays.
+    pub fn reach(&self, health: Health) {
+        self.state.fetch_max(health as u8, SeqCst);
+    }
+
+    /// The server cannot go on, for this reason. The first reason stays.
+    pub fn fail(&self, reason: &str) {
+        self.lock().get_or_insert_with(|| reason.to_owned());
+        self.reach(Health::Failed);
+    }
+
+    /// How the server is.
+    pub fn get(&self) -> Health {
+        Health::ALL[usize::from(self.state.load(SeqCst)).min(Health::ALL.len() - 1)]
+    }
+
+    /// Why it failed.
+    pub fn reason(&self) -> Option<String> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<String>> {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One server at one moment. Serializes as a JSON object: what `polygil.stats()` returns, one for each server.
+#[derive(Clone, Debug, Serialize)]
+pub struct Overview {
+    /// How it is.
+    pub health: Health,
+    /// Why it failed, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_reason: Option<String>,
+    /// Connections and requests.
+    #[serde(flatten)]
+    pub stats: Stats,
+    /// Tasks.
+    pub pool: dispatch::Counters,
+    /// Tasks that wait in each lane, and in the overflow queue for any worker.
+    pub queue_depths: Depths,
+    /// How long the oldest request that waits for a worker has waited, in seconds; 0 when none does.
+    pub oldest_wait_seconds: f64,
+    /// The workers.
+    pub workers: WorkersOverview,
+}
+
+/// Waiting tasks by queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Depths {
+    /// By worker.
+    pub lanes: Vec<usize>,
+    /// The queue for all workers.
+    pub overflow: usize,
+}
+
+/// Workers at one moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct WorkersOverview {
+    /// How many there are.
+    pub count: usize,
+    /// How many run a task.
+    pub busy: usize,
+    /// Handlers that were interrupted so far because they were over their budget.
+    pub interrupted: u64,
+    /// Workers that were replaced so far because they were lost.
+    pub replaced: u64,
+    /// What runs, by worker.
+    pub running: Vec<RunningOverview>,
+}
+
+/// A running task, for people.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunningOverview {
+    /// The worker's number.
+    pub worker: usize,
+    /// `METHOD pattern`.
+    pub route: String,
+    /// As in logs.
+    pub request_id: String,
+    /// How long it runs.
+    pub seconds: f64,
+}
+
+impl App {
+    /// The server at this moment.
+    pub fn overview(&self) -> Overview {
+        let workers = self.workers_now();
+        let lanes = self.pool.lane_depths();
+        let waiting = self.pool.depth();
+        let in_lanes: usize = lanes.iter().sum();
+        let busy = self.pool.busy();
+        let running = workers.running.iter().map(|running| {
+            let route = self.router.route(running.route);
+            RunningOverview {
+                worker: running.worker,
+                route: format!("{} {}", route.method, route.pattern),
+                request_id: self.request_id(running.request),
+                seconds: running.since.as_secs_f64(),
+            }
+        });
+        Overview {
+            health: self.health.get(),
+            health_reason: self.health.reason(),
+            stats: self.stats(),
+            pool: self.pool.counters(),
+            queue_depths: Depths { lanes, overflow: waiting.saturating_sub(in_lanes) },
+            oldest_wait_seconds: self.oldest_wait(&workers.running).as_secs_f64(),
+            workers: WorkersOverview {
+                count: busy.len(),
+                busy: busy.into_iter().filter(|busy| *busy).count(),
+                interrupted: workers.interrupted,
+                replaced: workers.replaced,
+                running: running.collect(),
+            },
+        }
+    }
+}
+
+impl Overview {
+    /// Tasks by what became of them, and requests by why they got no answer, as the metrics name them.
+    pub(super) fn outcomes(&self) -> Named {
+        let pool = &self.pool;
+        Named(vec![
+            ("completed", pool.completed),
+            ("refused", pool.refused),
+            ("expired", pool.expired),
+            ("abandoned", pool.abandoned),
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn health_only_goes_forward_and_the_first_reason_stays() {
+        let health = HealthCell::default();
+        assert_eq!(health.get(), Health::Starting);
+        health.reach(Health::Draining);
+        health.reach(Health::Ready);
+        assert_eq!((health.get(), health.reason()), (Health::Draining, None));
+        health.fail("no worker is left");
+        health.fail("something later");
+        health.reach(Health::Ready);
+        assert_eq!((health.get(), health.reason().as_deref()), (Health::Failed, Some("no worker is left")));
+    }
+
+    #[test]
+    fn each_state_has_its_number_and_its_name() {
+        for (index, health) in Health::ALL.into_iter().enumerate() {
+            assert_eq!(health as usize, index);
+            assert_eq!(serde_json::to_value(health).unwrap(), health.name());
+        }
+    }
+}
