@@ -10,6 +10,7 @@ out, because "ImportError in interpreter 3" helps nobody.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
 from polygil._app import App, collect_mistakes
@@ -43,14 +44,17 @@ def bootstrap(sys_path: list[str], argv: list[str]) -> None:
     sys.path[:] = sys_path
     sys.argv[:] = argv
     # Both make or hand out objects of every interpreter in the process; whoever touches them corrupts another's heap.
-    sys._current_frames = _refused("_current_frames")
-    sys._current_exceptions = _refused("_current_exceptions")
+    sys._current_frames = _refused("sys._current_frames", "reaches into other interpreters")
+    sys._current_exceptions = _refused("sys._current_exceptions", "reaches into other interpreters")
+    # These end the process, and with it every other worker and its requests, without a word in the log.
+    os._exit = _refused("os._exit", "would end every worker, not just the handler,")
+    os.abort = _refused("os.abort", "would end every worker, not just the handler,")
     collect_mistakes(True)
 
 
-def _refused(name: str) -> Callable[[], Any]:
-    def refuse() -> Any:
-        raise RuntimeError(f"sys.{name}() reaches into other interpreters and is refused in a sub-interpreter")
+def _refused(name: str, why: str) -> Callable[..., Any]:
+    def refuse(*_: object) -> Any:
+        raise RuntimeError(f"{name}() {why} and is refused in a sub-interpreter")
 
     return refuse
 

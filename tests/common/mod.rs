@@ -118,7 +118,10 @@ impl Server {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let port_file = directory.path().join("port");
         let log = std::fs::File::create(directory.path().join("log")).expect("a log file");
-        let mut args = vec!["serve", target, "--port", "0", "--port-file", port_file.to_str().expect("UTF-8")];
+        let mut args = vec!["serve", target, "--port-file", port_file.to_str().expect("UTF-8")];
+        if !options.contains(&"--port") {
+            args.extend(["--port", "0"]);
+        }
         if !options.contains(&"--workers") {
             args.extend(["--workers", "2"]);
         }
@@ -214,8 +217,17 @@ impl Server {
 
     /// Resident memory in KiB.
     pub fn resident_kib(&self) -> u64 {
+        self.memory_kib("VmRSS:")
+    }
+
+    /// The most that was ever resident, in KiB.
+    pub fn peak_resident_kib(&self) -> u64 {
+        self.memory_kib("VmHWM:")
+    }
+
+    fn memory_kib(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("proc");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+        let line = status.lines().find(|line| line.starts_with(field)).expect("the field");
         line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
     }
 }

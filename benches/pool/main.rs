@@ -1,0 +1,34 @@
+//! What the pool does under load, on the real server and real CPython: `cargo bench --bench pool -- WHAT [SECONDS or ROUNDS]`.
+//!
+//! - `tail`: 1 % of the requests compute for 50 ms, half of the capacity is used: the latency of the rest by placement, beside one
+//!   central queue that is given the same requests.
+//! - `flood`: 20 times more requests than the workers can answer, over 10,000 connections, for 60 seconds.
+//! - `drains`: 100 servers, each stopped by SIGTERM under load when its successor on the same port is ready.
+//! - `faults`: handlers that do their worst, and what the other workers' requests notice.
+//!
+//! Each prints a table. What is a rule (every refusal is a clean 503, nothing is lost, memory stays bounded) fails the run; what
+//! is a speed is only told. `make build` first.
+
+#[path = "../../tests/common/mod.rs"]
+mod common;
+mod drains;
+mod faults;
+mod flood;
+#[path = "../../tests/common/load.rs"]
+mod load;
+mod tail;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let number = |default: u64| arguments.get(1).map_or(default, |text| text.parse().expect("a whole number"));
+    match arguments.first().map(String::as_str) {
+        Some("tail") => tail::run(number(20)),
+        Some("flood") => flood::run(number(60)),
+        Some("drains") => drains::run(number(100)),
+        Some("faults") => faults::run(number(5)),
+        _ => {
+            eprintln!("cargo bench --bench pool -- tail|flood|drains|faults [SECONDS, or ROUNDS of drains]");
+            std::process::exit(2);
+        }
+    }
+}
