@@ -2,7 +2,8 @@
 //!
 //! - `tail`: 1 % of the requests compute for 50 ms, half of the capacity is used: the latency of the rest by placement, beside one
 //!   central queue that is given the same requests.
-//! - `flood`: 20 times more requests than the workers can answer, over 10,000 connections, for 60 seconds.
+//! - `flood`: 20 times more requests than the workers can answer, over 10,000 connections, for 60 seconds; with the overflow queue
+//!   as deep as it is by default, and with a short one.
 //! - `drains`: 100 servers, each stopped by SIGTERM under load when its successor on the same port is ready.
 //! - `faults`: handlers that do their worst, and what the other workers' requests notice.
 //!
@@ -23,7 +24,11 @@ fn main() {
     let number = |default: u64| arguments.get(1).map_or(default, |text| text.parse().expect("a whole number"));
     match arguments.first().map(String::as_str) {
         Some("tail") => tail::run(number(20)),
-        Some("flood") => flood::run(number(60)),
+        Some("flood") => {
+            for overflow_depth in [512, 64] {
+                flood::run(10_000, number(60), overflow_depth);
+            }
+        }
         Some("drains") => drains::run(number(100)),
         Some("faults") => faults::run(number(5)),
         _ => {

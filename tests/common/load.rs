@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use smol::{Async, LocalExecutor, Timer};
 
 /// A client's connection that is kept alive.
@@ -103,6 +104,7 @@ pub struct Arrival {
 /// Sends each request when it is due, on the connection that is free for longest, of `connections` that are opened before; when
 /// none is free a request waits for one, and the wait counts. Returns when each has its answer.
 pub fn open_loop(port: u16, targets: &[&str], arrivals: &[Arrival], connections: usize) -> Vec<Sample> {
+    allow_descriptors();
     let executor = LocalExecutor::new();
     let free = Rc::new(RefCell::new(VecDeque::new()));
     let permits = Rc::new(smol::lock::Semaphore::new(connections));
@@ -145,6 +147,13 @@ pub fn open_loop(port: u16, targets: &[&str], arrivals: &[Arrival], connections:
         }
     }));
     samples.take()
+}
+
+/// As many open connections as the system lets this process have; often the usual limit is 1,024.
+fn allow_descriptors() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).expect("up to the maximum is allowed");
 }
 
 /// Arrivals at `rate` per second for `length`, each of the given kinds with its share, from `seed`: Poisson, as independent
