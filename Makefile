@@ -1,6 +1,6 @@
 # The two commands that matter: `make serve` and `make test`. Everything they need is found or made in .venv and target.
 .DEFAULT_GOAL := help
-.PHONY: help build serve test loom guards bench clean
+.PHONY: help build serve test loom fuzz guards bench clean
 .DELETE_ON_ERROR:
 SHELL := /bin/sh
 
@@ -52,6 +52,9 @@ loom: ## Explores dispatch under every schedule, as far as the bounds go, and pr
 $(VENV)/test-requirements: tests/requirements.txt | build
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@cp tests/requirements.txt $@
+
+fuzz: ## Fuzzes each target in turn (FUZZ_SECONDS=60 each; needs nightly Rust and cargo-fuzz).
+	@scripts/fuzz
 
 guards: ## Takes out each guard against a hazard of CPython and sees its test fail.
 	@python3 scripts/check-guards

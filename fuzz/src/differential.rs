@@ -1,0 +1,101 @@
+//! `differential`: an independent server reads the same bytes as the same requests.
+//!
+//! Both read everything there is, up to the end of input. Where they part, one of them accepted what the other refused, or they read
+//! a request differently; that is a finding unless `quirks.toml` names the pair of verdicts, with the reason why ours is meant.
+
+use std::sync::LazyLock;
+
+use polygil::http::Limits;
+use serde::Deserialize;
+
+use crate::drive::{Seen, drive};
+use crate::peer::{self, End, Read};
+
+/// One difference that is meant.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Quirk {
+    /// What we say: `accepts`, or how the detail of our refusal begins.
+    ours: String,
+    /// What the other says: `accepts`, or the name of its refusal.
+    theirs: String,
+    /// Why ours is right, or as good.
+    #[allow(dead_code)]
+    why: String,
+}
+
+#[derive(Deserialize)]
+struct Quirks {
+    quirk: Vec<Quirk>,
+}
+
+static QUIRKS: LazyLock<Vec<Quirk>> = LazyLock::new(|| {
+    let quirks: Quirks = toml::from_str(include_str!("../quirks.toml")).expect("quirks.toml is valid");
+    quirks.quirk
+});
+
+/// What one of the two made of the bytes at the place where the two part.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Accepts,
+    Closed,
+    Refuses(String),
+}
+
+/// Both read the same requests, and refuse at the same one, or the difference is meant.
+pub fn differential(data: &[u8]) {
+    let (ours, our_end) = ours(data);
+    let (theirs, their_end) = peer::requests(data);
+    let common = ours.iter().zip(&theirs).take_while(|(one, other)| one == other).count();
+    let (one, other) = (ours.get(common), theirs.get(common));
+    if let (Some(one), Some(other)) = (one, other) {
+        panic!("one request is read in two ways:\n{one:?}\n{other:?}");
+    }
+    let one = if one.is_some() { Verdict::Accepts } else { our_end };
+    let other = match (other, their_end) {
+        (Some(_), _) => Verdict::Accepts,
+        (None, End::Closed) => Verdict::Closed,
+        (None, End::Refused(error)) => Verdict::Refuses(format!("{error:?}")),
+    };
+    let agree = one == other || matches!((&one, &other), (Verdict::Refuses(_), Verdict::Refuses(_)));
+    assert!(agree || is_meant(&one, &other), "ours: {one:?}\ntheirs: {other:?}\n{}", data.escape_ascii());
+}
+
+fn is_meant(one: &Verdict, other: &Verdict) -> bool {
+    let says = |verdict: &Verdict, text: &str| match verdict {
+        Verdict::Accepts => text == "accepts",
+        Verdict::Closed => text == "closes",
+        Verdict::Refuses(rule) => rule.starts_with(text),
+    };
+    QUIRKS.iter().any(|quirk| says(one, &quirk.ours) && says(other, &quirk.theirs))
+}
+
+/// What we read.
+fn ours(data: &[u8]) -> (Vec<Read>, Verdict) {
+    let limits = Limits {
+        headers_count_max: 1 << 16,
+        trailers_count_max: 1 << 16,
+        body_bytes_max: 1 << 20,
+        ..Limits::default()
+    };
+    let trace = drive(&limits, [data], true);
+    let mut read = Vec::new();
+    let mut present: Option<Read> = None;
+    for seen in trace.seen {
+        match seen {
+            Seen::Head(head) => {
+                present = Some(Read {
+                    method: head.method().to_owned(),
+                    target: head.target().to_owned(),
+                    fields: head.headers().map(|(name, value)| (name.to_ascii_lowercase(), value.to_vec())).collect(),
+                    body: Vec::new(),
+                });
+            }
+            Seen::Body(body) => present.as_mut().expect("a request").body = body,
+            Seen::End => read.extend(present.take()),
+            Seen::Closed => return (read, Verdict::Closed),
+            Seen::Error(status, rule) => return (read, Verdict::Refuses(format!("{status}: {rule}"))),
+        }
+    }
+    panic!("the end of input ends everything");
+}
