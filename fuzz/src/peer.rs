@@ -33,6 +33,7 @@ impl Answer {
 fn wide() -> Limits {
     Limits::new()
         .with_max_start_line(1 << 20)
+        .with_max_headers(1 << 16)
         .with_max_header_bytes(1 << 20)
         .with_max_field_line(1 << 20)
         .with_max_body(1 << 20)
