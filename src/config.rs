@@ -126,6 +126,7 @@ options! {
         head_timeout: Duration = "10s", kinds::duration, Some("TIME"), "From the first byte of a request's head to its last: 408 after it.";
         body_timeout: Duration = "30s", kinds::duration, Some("TIME"), "Pause between two pieces of content: 408 after it.";
         min_body_rate: u64 = "240", kinds::size, Some("BYTES"), "Bytes per second that content keeps up on average beyond the timeout; 0 is no minimum.";
+        request_timeout: Duration = "10m", kinds::duration, Some("TIME"), "From the end of a request's head to the end of its content, however steadily it comes: 408 after it.";
         idle_timeout: Duration = "75s", kinds::duration, Some("TIME"), "Pause between two requests before the connection is closed.";
         write_timeout: Duration = "30s", kinds::duration, Some("TIME"), "How long a client may take nothing of its answer before the connection is closed.";
         max_target_bytes: usize = "8KiB", kinds::positive_size, Some("BYTES"), "Request target: 414 beyond it.";

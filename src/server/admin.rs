@@ -94,6 +94,7 @@ fn own_options(of_server: &ServerOptions) -> ServerOptions {
         queue_timeout: CLIENT_TIMEOUT,
         head_timeout: CLIENT_TIMEOUT,
         body_timeout: CLIENT_TIMEOUT,
+        request_timeout: CLIENT_TIMEOUT,
         write_timeout: CLIENT_TIMEOUT,
         drain_timeout: Duration::ZERO,
         access_log: false,

@@ -220,9 +220,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
             if reads % READS_PER_TURN == 0 {
                 future::yield_now().await;
             }
-            let deadline = options.rate_deadline(progress_at, begun, received, options.body_timeout);
+            let total = begun.saturating_add(options.request_timeout);
+            let deadline = options.rate_deadline(progress_at, begun, received, options.body_timeout).min(total);
             if self.wire.read(deadline, None).await? == Read::Deadline {
-                let detail = "the content came more slowly than the body timeout and the minimum rate allow";
+                let detail = if deadline == total {
+                    "the request took longer to come than the request timeout"
+                } else {
+                    "the content came more slowly than the body timeout and the minimum rate allow"
+                };
                 return Err(self.fail(exchange, Failure::RequestTimeout, detail).await);
             }
         }

@@ -136,6 +136,8 @@ pub struct ServerOptions {
     pub body_timeout: Duration,
     /// Bytes per second that content must keep up on average, in either direction, beyond the body or write timeout; 0 is off.
     pub min_body_rate: u64,
+    /// From the end of a request's head to the end of its content, at whatever rate: 408 after it.
+    pub request_timeout: Duration,
     /// How long a connection may be without a request.
     pub idle_timeout: Duration,
     /// How long the peer may take nothing of its answer.
@@ -161,6 +163,7 @@ impl ServerOptions {
             head_timeout: config.head_timeout,
             body_timeout: config.body_timeout,
             min_body_rate: config.min_body_rate,
+            request_timeout: config.request_timeout,
             idle_timeout: config.idle_timeout,
             write_timeout: config.write_timeout,
             drain_timeout: config.drain_timeout,

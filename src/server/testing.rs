@@ -353,6 +353,7 @@ pub(super) fn options() -> ServerOptions {
         head_timeout: Duration::from_secs(10),
         body_timeout: Duration::from_secs(20),
         min_body_rate: 0,
+        request_timeout: Duration::from_secs(3600),
         idle_timeout: Duration::from_secs(75),
         write_timeout: Duration::from_secs(15),
         drain_timeout: Duration::from_secs(60),

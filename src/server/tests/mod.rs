@@ -4,6 +4,7 @@ mod accepting;
 mod chaos;
 mod draining;
 mod exchanges;
+mod lessons;
 mod logging;
 mod refusals;
 mod sockets;

@@ -92,6 +92,25 @@ fn a_body_at_the_minimum_rate_is_read_to_its_end() {
     assert!(client.text().starts_with("HTTP/1.1 200 "));
 }
 
+/// However steadily it comes, a request has an end: a client at the minimum rate could else keep its place for hours.
+#[test]
+fn a_body_that_keeps_its_rate_is_408_at_the_request_timeout() {
+    let world = World::with(ServerOptions { min_body_rate: 1, request_timeout: 30 * SECOND, ..options() }, 4);
+    let client = world.client("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n");
+    for _ in 0..29 {
+        world.advance(SECOND);
+        world.send(&client, "0123456789");
+    }
+    world.advance(SECOND - MS);
+    assert_eq!(client.text(), "");
+    world.advance(MS);
+    let text = client.text();
+    let (status, close, _, error, detail) = failure(&text);
+    assert_eq!((status, close, error.as_str()), (408, true, "request_timeout"));
+    assert_eq!(detail, "the request took longer to come than the request timeout");
+    world.check_balance();
+}
+
 #[test]
 fn a_peer_that_does_not_take_its_answer_is_left() {
     let mut world = World::new();
