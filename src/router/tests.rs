@@ -58,6 +58,20 @@ fn segments_are_decoded_one_by_one() {
 }
 
 #[test]
+fn dots_and_empty_segments_are_segments_like_others() {
+    let router = router(&[("GET", "/a/b"), ("GET", "/{one}/{two}/b"), ("GET", "/a/"), ("GET", "/..")]);
+    assert_eq!(router.find("GET", "/a/./b"), route(1, &["a", "."]));
+    assert_eq!(router.find("GET", "/a/../b"), route(1, &["a", ".."]));
+    assert_eq!(router.find("GET", "/a/%2e%2E/b"), route(1, &["a", ".."]), "escaped or not");
+    assert_eq!(router.find("GET", "/.."), route(3, &[]));
+    assert_eq!(router.find("GET", "/x/../a/b"), Found::NotFound, "nothing is resolved");
+    assert_eq!(router.find("GET", "/a//b"), Found::NotFound, "a plain parameter takes no empty segment");
+    assert_eq!(router.find("GET", "//a/b"), Found::NotFound);
+    assert_eq!(router.find("GET", "/a/"), route(2, &[]), "a slash at the end counts");
+    assert_eq!(router.find("GET", "/a"), Found::NotFound);
+}
+
+#[test]
 fn an_escaped_slash_is_a_byte_of_its_segment() {
     let router = router(&[("GET", "/a/b"), ("GET", "/{one}"), ("GET", "/{one}/{two}"), ("GET", "/x/{rest:path}")]);
     assert_eq!(router.find("GET", "/a%2Fb"), route(1, &["a/b"]), "and never meets the literal /a/b");

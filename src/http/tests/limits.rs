@@ -102,3 +102,11 @@ fn limits_of_any_size_overflow_nothing() {
     };
     assert!(matches!(run_with(none, &[bytes], false).0[..], [Seen::Error(414, _), Seen::Closed]));
 }
+
+/// RFC 9112, 3 and RFC 9110, 4.1 recommend to take as much.
+#[test]
+fn request_lines_of_8000_octets_are_taken_by_default() {
+    let target = format!("/{}", "x".repeat(7990));
+    let head = head_of(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+    assert_eq!(head.target(), target);
+}

@@ -264,3 +264,15 @@ fn an_upgrade_is_not_taken_up() {
     work_all(&mut world);
     assert_eq!(client.text(), [plain("/a "), plain("/b ")].concat());
 }
+
+/// Range, conditions, codings and negotiation are the handler's to take up: the answer is whole whatever the client would take.
+#[test]
+fn what_is_optional_is_ignored() {
+    for field in ["Range: bytes=0-0", "If-None-Match: *", "TE: trailers, gzip", "Accept-Encoding: gzip", "Accept: x/y"]
+    {
+        let mut world = World::new();
+        let client = world.client(format!("GET /a HTTP/1.1\r\nHost: x\r\n{field}\r\n\r\n"));
+        work_all(&mut world);
+        assert_eq!(client.text(), plain("/a "), "{field}");
+    }
+}
