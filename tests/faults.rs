@@ -120,3 +120,22 @@ fn the_memory_of_a_gibibyte_is_given_back() {
     assert!(peak > before + 900 * 1024, "it was there: {peak} KiB at the peak");
     assert!(after < before + 64 * 1024, "{before} KiB before, {after} KiB after");
 }
+
+/// Fails where an abandoned handler that computes on competes with its replacement as an equal.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_abandoned_thread_lets_everybody_else_go_first() {
+    let server = Server::start("faults:app", &["--workers", "1", "--interrupt-grace", "100ms"]);
+    let before = server.get("/count").json();
+    let nice = |thread: &Value| {
+        let path = format!("/proc/{}/task/{thread}/stat", server.pid());
+        let stat = std::fs::read_to_string(path).expect("the thread lives");
+        // The name, in parentheses, may hold spaces; nice is the 19th field, and so the 17th after it.
+        let (_, fields) = stat.rsplit_once(')').expect("a name");
+        fields.split_whitespace().nth(16).expect("19 fields").parse::<i32>().expect("a number")
+    };
+    let usual = nice(&before["thread"]);
+    assert_eq!(server.get("/stubborn?seconds=300").status, 504);
+    let after = server.get("/count").json();
+    assert_eq!((nice(&before["thread"]), nice(&after["thread"])), (19, usual));
+}

@@ -44,7 +44,35 @@ struct State {
     address: Option<InterpreterAddress>,
     visitors: usize,
     abandoned: bool,
+    thread: Option<ThreadId>,
 }
+
+/// The kernel's number of a thread.
+#[cfg(target_os = "linux")]
+type ThreadId = rustix::process::Pid;
+#[cfg(not(target_os = "linux"))]
+type ThreadId = std::convert::Infallible;
+
+#[cfg(target_os = "linux")]
+fn this_thread() -> Option<ThreadId> {
+    Some(rustix::thread::gettid())
+}
+#[cfg(not(target_os = "linux"))]
+fn this_thread() -> Option<ThreadId> {
+    None
+}
+
+/// A thread that was given up may compute for as long as it likes, on the core that its replacement is pinned to: let everybody
+/// else go first. Linux has priorities by thread; elsewhere it stays as it is.
+#[cfg(target_os = "linux")]
+fn let_others_go_first(thread: ThreadId) {
+    const LOWEST: i32 = 19;
+    if let Err(error) = rustix::process::setpriority_process(Some(thread), LOWEST) {
+        tracing::debug!(%error, "the priority of a lost worker's thread stays as it is");
+    }
+}
+#[cfg(not(target_os = "linux"))]
+fn let_others_go_first(_: ThreadId) {}
 
 /// One worker's entry in the supervisor's book.
 #[derive(Default)]
@@ -82,9 +110,11 @@ impl Watch {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The worker's interpreter is up.
+    /// The worker's interpreter is up. Call it on the worker's thread.
     pub fn open(&self, address: InterpreterAddress) {
-        self.lock().address = Some(address);
+        let mut state = self.lock();
+        state.address = Some(address);
+        state.thread = this_thread();
     }
 
     /// The worker starts a task.
@@ -135,6 +165,10 @@ impl Watch {
         // Somebody may have been first (the caller left): then this answer is not wanted.
         drop(running.reply.send(response));
         state.abandoned = true;
+        // It cannot have ended: it takes this lock at the end of its task.
+        if let Some(thread) = state.thread {
+            let_others_go_first(thread);
+        }
         Some(abandoned)
     }
 
