@@ -7,6 +7,7 @@ mod exchanges;
 mod lessons;
 mod logging;
 mod refusals;
+mod slow;
 mod sockets;
 mod timeouts;
 

@@ -19,18 +19,18 @@ use crate::server::{App, DrainEnd, DrainReport, ServerOptions, bind, run_blockin
 use crate::task::Task;
 
 /// Bounds every wait of these tests.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server on a thread of its own, with a worker that echoes on another.
-struct Running {
-    app: Arc<App>,
+pub(super) struct Running {
+    pub(super) app: Arc<App>,
     address: Option<SocketAddr>,
     signals: UnixStream,
     server: JoinHandle<DrainReport>,
     worker: JoinHandle<()>,
 }
 
-fn start(config: &Config, io_threads: usize) -> Running {
+pub(super) fn start(config: &Config, io_threads: usize) -> Running {
     let World { app, worker, .. } = World::with(ServerOptions::new(config, "s"), 512);
     let listeners = bind(config).unwrap();
     let address = listeners[0].address();
@@ -58,14 +58,14 @@ fn echo(mut worker: Worker<Task>) {
 }
 
 impl Running {
-    fn connect(&self) -> TcpStream {
+    pub(super) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address.unwrap()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         stream
     }
 
-    fn stop(mut self) -> DrainReport {
+    pub(super) fn stop(mut self) -> DrainReport {
         self.signals.write_all(&[15]).unwrap();
         let report = self.server.join().unwrap();
         self.app.pool.close();
@@ -74,12 +74,12 @@ impl Running {
     }
 }
 
-fn local() -> Config {
+pub(super) fn local() -> Config {
     Config { port: 0, ..Config::default() }
 }
 
 /// Reads one answer with a Content-Length: its head and its content.
-fn answer(stream: &mut impl Read) -> (String, String) {
+pub(super) fn answer(stream: &mut impl Read) -> (String, String) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
