@@ -37,6 +37,7 @@ pub mod http;
 pub mod logging;
 #[cfg(not(loom))]
 pub mod manifest;
+pub mod mistakes;
 #[cfg(all(feature = "python", not(loom)))]
 pub mod python;
 #[cfg(not(loom))]

@@ -145,9 +145,14 @@ impl<T> Lane<T> {
         self.turn(epoch, State::Looking, State::Parked)
     }
 
+    /// Whether the worker of that epoch lies down and has not been woken.
+    pub(super) fn is_parked(&self, epoch: usize) -> bool {
+        self.word.load(Ordering::Acquire) == word(epoch, State::Parked)
+    }
+
     /// Blocks until the worker is woken, its lane is given to another, or `limit` has passed.
     pub(super) fn sleep(&self, epoch: usize, limit: Option<std::time::Duration>) {
-        let asleep = || self.word.load(Ordering::Acquire) == word(epoch, State::Parked);
+        let asleep = || self.is_parked(epoch);
         match limit {
             None => self.gate.wait_while(asleep),
             Some(limit) => self.gate.wait_while_for(limit, asleep),

@@ -26,6 +26,7 @@ mod imp {
 }
 
 pub(crate) use imp::{AtomicUsize, Mutex, MutexGuard, fence};
+pub(crate) use crate::mistakes::broken;
 pub(crate) use std::sync::Arc;
 /// A number for people to look at.
 pub(crate) use std::sync::atomic::AtomicU64 as Count;
@@ -82,20 +83,6 @@ impl Gate {
         }
         self.moved.notify_all();
     }
-}
-
-/// Whether this mistake is to be made. Never in what ships: the model checker's runs name one in `POLYGIL_BROKEN`, to show that
-/// the test which guards against it can fail.
-#[cfg(not(loom))]
-pub(crate) const fn broken(_mistake: &str) -> bool {
-    false
-}
-
-/// See above.
-#[cfg(loom)]
-pub(crate) fn broken(mistake: &str) -> bool {
-    static CHOSEN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
-    CHOSEN.get_or_init(|| std::env::var("POLYGIL_BROKEN").ok()).as_deref() == Some(mistake)
 }
 
 /// A push or a pop. Under loom, and if the model says so, others see it only as a whole: threads are switched before and after

@@ -141,27 +141,34 @@ impl<T> Worker<T> {
         self.sleep(Some(limit))
     }
 
-    fn lane(&self) -> &super::lane::Lane<T> {
-        &self.pool.lanes[self.index]
-    }
-
-    fn sleep(&mut self, limit: Option<Duration>) -> bool {
+    /// The first half of [`Worker::park`], for those who may not block. True when the worker sleeps now; it does until
+    /// [`Worker::is_asleep`] says otherwise, and then it is to call [`Worker::rise`]. False when `step` may have something new.
+    pub fn lie_down(&mut self) -> bool {
         let pool = &self.pool;
-        let lane = self.lane();
         pool.sleeping.0.fetch_add(1, Ordering::AcqRel);
-        if !lane.lie_down(self.epoch) {
+        if !self.lane().lie_down(self.epoch) {
             pool.somebody_rose();
-            return true;
+            return false;
         }
         fence_before_recheck();
-        let looks_idle = broken("no_recheck") || pool.is_idle();
-        if looks_idle {
-            lane.sleep(self.epoch, limit);
+        if broken("no_recheck") || pool.is_idle() {
+            return true;
         }
-        match lane.rise(self.epoch) {
+        self.rise();
+        false
+    }
+
+    /// Whether it lay down and nobody has woken it yet.
+    pub fn is_asleep(&self) -> bool {
+        self.lane().is_parked(self.epoch)
+    }
+
+    /// The second half of [`Worker::park`]. True when it was woken, false when it gets up by itself.
+    pub fn rise(&mut self) -> bool {
+        match self.lane().rise(self.epoch) {
             Rise::Alone => {
-                pool.somebody_rose();
-                !looks_idle
+                self.pool.somebody_rose();
+                false
             }
             Rise::Token => {
                 self.token = true;
@@ -169,6 +176,18 @@ impl<T> Worker<T> {
             }
             Rise::Replaced => true,
         }
+    }
+
+    fn lane(&self) -> &super::lane::Lane<T> {
+        &self.pool.lanes[self.index]
+    }
+
+    fn sleep(&mut self, limit: Option<Duration>) -> bool {
+        if !self.lie_down() {
+            return true;
+        }
+        self.lane().sleep(self.epoch, limit);
+        self.rise()
     }
 
     /// Counts the end of the last task.

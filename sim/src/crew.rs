@@ -1,0 +1,458 @@
+//! The workers: those of the shipping pool, with handlers that are simulated.
+//!
+//! Each worker polls [`dispatch::Worker::step`](polygil::dispatch::Worker::step) of the real pool, lies down and is woken through
+//! its real parking word, and answers through the real reply slot. Simulated are the interpreter and the thread around it:
+//! what a handler answers, how long it takes, whether it raises, hangs, dies, or comes back when it was given up long ago.
+//!
+//! The supervisor is a model of `python/supervisor.rs` and `python/workers.rs`, which need CPython: it makes the same calls on
+//! the pool and on the reply slots in the same order. A task over its budget is interrupted; one that does not come back within
+//! the grace is answered for and its worker replaced, as far as the bound on replacements goes; beyond it the server is told to
+//! stop.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use polygil::dispatch::reply::ReplySender;
+use polygil::dispatch::{Pool, Step, Worker};
+use polygil::error::Failure;
+use polygil::http::Response;
+use polygil::server::Signal;
+use polygil::task::Task;
+
+use crate::check::Outcome;
+use crate::core::{Actor, Core, Event, MS, Shared};
+use crate::random::{Random, hash};
+use crate::trace::Kind;
+
+/// How long it takes to make an interpreter.
+const START: u64 = 20 * MS;
+
+/// How a handler will end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Answers,
+    Raises,
+    Garbage,
+    /// Runs until it is interrupted.
+    Hangs,
+    /// Runs on after it was interrupted, this long.
+    Stubborn,
+    Dies,
+}
+
+/// What a worker is doing.
+enum Doing {
+    Starting,
+    Looking,
+    /// `step` said that there is nothing, and it has not lain down yet.
+    AboutToPark,
+    Asleep,
+    /// It was woken and has not got up yet.
+    Rising,
+    Running { task: Box<Task>, token: usize, fate: Fate, interrupted: Option<u64> },
+    Gone,
+}
+
+struct Member {
+    lane: usize,
+    queue: Option<Worker<Task>>,
+    doing: Doing,
+    /// Counts its tasks: tells the one that an event was meant for from the next.
+    number: u64,
+    /// What the supervisor knows of the running task.
+    watch: Option<(ReplySender<Response>, usize, u64)>,
+    abandoned: bool,
+}
+
+/// All workers there ever were.
+pub struct Crew {
+    pool: Arc<Pool<Task>>,
+    core: Shared,
+    members: Vec<Member>,
+    /// The member that has each lane.
+    lanes: Vec<usize>,
+    random: Random,
+    faults: Random,
+    replaced: u64,
+    exhausted: bool,
+    stopped: bool,
+}
+
+/// The crew, as the operator and the server share it.
+#[derive(Clone)]
+pub struct SharedCrew(Arc<Mutex<Crew>>);
+
+impl SharedCrew {
+    /// A crew with a worker for each lane, all of them ready.
+    pub fn new(pool: Arc<Pool<Task>>, core: Shared) -> SharedCrew {
+        let options = core.lock().options.clone();
+        let mut crew = Crew {
+            pool,
+            core,
+            members: Vec::new(),
+            lanes: Vec::new(),
+            random: Random::new(options.seed, "service"),
+            faults: Random::new(options.seed, "faults"),
+            replaced: 0,
+            exhausted: false,
+            stopped: false,
+        };
+        for lane in 0..options.workers as usize {
+            crew.lanes.push(lane);
+            crew.hire(lane, 0);
+        }
+        SharedCrew(Arc::new(Mutex::new(crew)))
+    }
+
+    /// The crew.
+    pub fn lock(&self) -> MutexGuard<'_, Crew> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Crew {
+    fn hire(&mut self, lane: usize, wait: u64) {
+        let serial = self.members.len();
+        let queue = Some(self.pool.worker(lane));
+        let doing = Doing::Starting;
+        self.members.push(Member { lane, queue, doing, number: 0, watch: None, abandoned: false });
+        self.lanes[lane] = serial;
+        self.core.lock().act_in(wait, Actor::Worker(serial));
+    }
+
+    /// Has those who were woken act.
+    pub fn notice_wakeups(&mut self) {
+        for serial in 0..self.lanes.len() {
+            self.notice(self.lanes[serial]);
+        }
+    }
+
+    fn notice(&mut self, serial: usize) {
+        let member = &mut self.members[serial];
+        if matches!(member.doing, Doing::Asleep) && member.queue.as_ref().is_some_and(|queue| !queue.is_asleep()) {
+            member.doing = Doing::Rising;
+            let core = &mut *self.core.lock();
+            core.note(Kind::Wake, serial, 0);
+            core.actors.push(Actor::Worker(serial));
+        }
+    }
+
+    /// Workers that sleep and have not been woken.
+    pub fn asleep(&self) -> usize {
+        self.lanes.iter().filter(|serial| matches!(self.members[**serial].doing, Doing::Asleep)).count()
+    }
+
+    /// Workers that have not ended and were not given up.
+    pub fn at_work(&self) -> usize {
+        let alive = |member: &&Member| !member.abandoned && !matches!(member.doing, Doing::Gone);
+        self.members.iter().filter(alive).count()
+    }
+
+    /// The worker with that serial number does the next thing.
+    pub fn act(&mut self, serial: usize) {
+        let member = &mut self.members[serial];
+        match &mut member.doing {
+            Doing::Starting | Doing::Looking => self.step(serial),
+            Doing::AboutToPark => {
+                let slept = member.queue.as_mut().is_some_and(Worker::lie_down);
+                member.doing = if slept { Doing::Asleep } else { Doing::Looking };
+                let core = &mut *self.core.lock();
+                if slept {
+                    core.note(Kind::Sleep, serial, 0);
+                } else {
+                    core.mark("a worker lay down and found a task");
+                    core.actors.push(Actor::Worker(serial));
+                }
+            }
+            Doing::Rising => {
+                member.queue.as_mut().map(Worker::rise);
+                member.doing = Doing::Looking;
+                self.step(serial);
+            }
+            Doing::Running { .. } => self.finish(serial),
+            Doing::Asleep | Doing::Gone => {}
+        }
+    }
+
+    fn step(&mut self, serial: usize) {
+        let member = &mut self.members[serial];
+        let Some(queue) = &mut member.queue else { return };
+        match queue.step() {
+            Step::Run(task) if !task.reply.start() => {
+                queue.expired();
+                member.doing = Doing::Looking;
+                let core = &mut *self.core.lock();
+                core.mark("a worker took a task that had expired");
+                core.actors.push(Actor::Worker(serial));
+            }
+            Step::Run(task) => self.begin(serial, task),
+            Step::Park => {
+                member.doing = Doing::AboutToPark;
+                self.core.lock().actors.push(Actor::Worker(serial));
+            }
+            Step::Exit => self.exit(serial),
+        }
+    }
+
+    fn exit(&mut self, serial: usize) {
+        let member = &mut self.members[serial];
+        member.doing = Doing::Gone;
+        drop(member.queue.take());
+        let core = &mut *self.core.lock();
+        core.note(Kind::Exit, serial, 0);
+        if !self.pool.is_closed() && self.lanes[self.members[serial].lane] == serial {
+            core.fail("workers", format!("worker {serial} was told to exit while the pool is open"));
+        }
+    }
+
+    fn begin(&mut self, serial: usize, task: Task) {
+        let shared = self.core.clone();
+        let core = &mut *shared.lock();
+        let request = &task.request;
+        let Some(token) = core.task_begun(serial, request.head.method(), request.head.path(), &request.body) else {
+            return;
+        };
+        if task.params.first().is_none_or(|param| param.parse() != Ok(token)) {
+            core.fail("right request", format!("request {token} came with the parameters {:?}", task.params));
+        }
+        let (fate, takes) = self.draw(core);
+        let budget = core.options.handler_timeout_ms * MS;
+        let member = &mut self.members[serial];
+        member.number += 1;
+        member.watch = Some((task.reply.clone(), token, core.now()));
+        if takes < u64::MAX {
+            core.act_in(takes.max(1), Actor::Worker(serial));
+        }
+        if takes > budget {
+            core.at(core.now() + budget, Event::Act(Actor::Supervisor(serial)));
+        }
+        self.members[serial].doing = Doing::Running { task: Box::new(task), token, fate, interrupted: None };
+    }
+
+    /// What becomes of a handler, and how long it takes.
+    fn draw(&mut self, core: &mut Core) -> (Fate, u64) {
+        let options = &core.options.clone();
+        let mean = options.service_us * 1000;
+        let takes = match options.service_shape {
+            0 => mean,
+            1 => self.random.exponential(mean),
+            _ if self.random.below(100) == 0 => mean * 200,
+            _ => mean,
+        };
+        if core.is_healed() {
+            return (Fate::Answers, takes.min(mean * 4));
+        }
+        let faults = &mut self.faults;
+        if faults.chance(options.hang) {
+            (Fate::Hangs, u64::MAX)
+        } else if faults.chance(options.stubborn) {
+            (Fate::Stubborn, u64::MAX)
+        } else if faults.chance(options.die) {
+            (Fate::Dies, takes)
+        } else if faults.chance(options.raise) {
+            (Fate::Raises, takes)
+        } else if faults.chance(options.garbage) {
+            (Fate::Garbage, takes)
+        } else {
+            (Fate::Answers, takes)
+        }
+    }
+
+    /// The handler comes back.
+    fn finish(&mut self, serial: usize) {
+        let member = &mut self.members[serial];
+        let Doing::Running { task, token, fate, interrupted } = std::mem::replace(&mut member.doing, Doing::Looking) else {
+            return;
+        };
+        if fate == Fate::Dies {
+            return self.die(serial, token);
+        }
+        if member.abandoned {
+            // Somebody else has answered and another worker has the lane: the thread ends.
+            member.doing = Doing::Gone;
+            drop((task, member.queue.take()));
+            let core = &mut *self.core.lock();
+            core.mark("a handler came back after its worker was given up");
+            core.note(Kind::Exit, serial, 1);
+            return;
+        }
+        member.watch = None;
+        let (response, outcome) = self.respond(&task, token, fate, interrupted.is_some());
+        let taken = task.reply.send(response).is_ok();
+        let core = &mut *self.core.lock();
+        core.note(Kind::Done, serial, (token as u64) << 8 | fate as u64);
+        if taken {
+            core.reply_taken(token, outcome);
+        } else {
+            core.mark("a reply that nobody waited for");
+        }
+        core.actors.push(Actor::Worker(serial));
+    }
+
+    fn respond(&mut self, task: &Task, token: usize, fate: Fate, interrupted: bool) -> (Response, Outcome) {
+        if interrupted || fate == Fate::Raises {
+            let failure = if interrupted { Failure::HandlerTimeout } else { Failure::HandlerRaised };
+            return failed(failure);
+        }
+        let random = &mut self.random;
+        let status = *random.pick(&[200, 200, 200, 200, 200, 200, 201, 204, 304, 404, 422, 503]);
+        let length = match status {
+            204 | 304 => 0,
+            _ => random.spread(1, self.core.lock().options.response_bytes_max) as usize,
+        };
+        // What it answers depends on what it was asked.
+        let letter = b'a' + (hash(token as u64, &task.request.body) % 26) as u8;
+        let body = vec![letter; length];
+        let mut headers = vec![("x-token".into(), token.to_string().into_bytes().into())];
+        let garbage = fate == Fate::Garbage;
+        if garbage {
+            let bad: [(&'static str, &'static [u8]); 4] =
+                [("x-bad", b"a\r\nb"), ("content-length", b"3"), ("bad name", b"x"), ("connection", b"keep-alive")];
+            let (name, value) = *random.pick(&bad);
+            headers.push((name.into(), value.into()));
+        }
+        let close = random.below(200) == 0;
+        let outcome = Outcome { status, content: (length as u64, hash(0, &body)), error: "", garbage };
+        (Response { status, headers, body, close }, outcome)
+    }
+
+    /// The thread of a worker panics.
+    fn die(&mut self, serial: usize, token: usize) {
+        self.core.lock().note(Kind::Die, serial, token as u64);
+        self.core.lock().mark("a worker died");
+        let member = &mut self.members[serial];
+        member.doing = Doing::Gone;
+        drop(member.queue.take());
+        self.answer_for(serial, Failure::WorkerLost);
+        let member = &self.members[serial];
+        if !member.abandoned {
+            self.members[serial].abandoned = true;
+            self.replace(self.members[serial].lane);
+        }
+    }
+
+    /// Answers the running task in its worker's stead. False when there was none.
+    fn answer_for(&mut self, serial: usize, failure: Failure) -> bool {
+        let Some((reply, token, _)) = self.members[serial].watch.take() else { return false };
+        let (response, outcome) = failed(failure);
+        if reply.send(response).is_ok() {
+            self.core.lock().reply_taken(token, outcome);
+        }
+        true
+    }
+
+    /// The supervisor looks at a worker: its task may be over its budget, or its grace.
+    pub fn supervise(&mut self, serial: usize) {
+        let member = &mut self.members[serial];
+        let Some((_, token, begun)) = member.watch else { return };
+        let Doing::Running { fate, interrupted, .. } = &mut member.doing else { return };
+        let fate = *fate;
+        let shared = self.core.clone();
+        let mut core = shared.lock();
+        let (now, options) = (core.now(), core.options.clone());
+        let (budget, grace) = (options.handler_timeout_ms * MS, options.interrupt_grace_ms * MS);
+        match *interrupted {
+            None if now >= begun + budget => {
+                *interrupted = Some(now);
+                core.note(Kind::Interrupt, serial, token as u64);
+                core.at(now + grace, Event::Act(Actor::Supervisor(serial)));
+                if fate == Fate::Hangs {
+                    core.mark("a handler was interrupted and stopped");
+                    core.act_in(1 + self.faults.below(grace), Actor::Worker(serial));
+                }
+                if fate == Fate::Stubborn {
+                    let late = grace + 1 + self.faults.spread(MS, 60_000 * MS);
+                    core.act_in(late, Actor::Worker(serial));
+                }
+            }
+            Some(at) if now >= at + grace => {
+                core.note(Kind::Abandon, serial, token as u64);
+                core.mark("a worker was given up");
+                drop(core);
+                self.lose(serial);
+            }
+            _ => {}
+        }
+    }
+
+    fn lose(&mut self, serial: usize) {
+        self.answer_for(serial, Failure::HandlerTimeout);
+        self.members[serial].abandoned = true;
+        self.replace(self.members[serial].lane);
+    }
+
+    fn replace(&mut self, lane: usize) {
+        let max = self.core.lock().options.max_replacements;
+        if self.stopped {
+            return;
+        }
+        if self.replaced >= max {
+            return self.exhaust();
+        }
+        self.replaced += 1;
+        self.hire(lane, START);
+        let core = &mut *self.core.lock();
+        core.note(Kind::Replace, lane, self.replaced);
+        core.mark("a worker was replaced");
+    }
+
+    fn exhaust(&mut self) {
+        if !std::mem::replace(&mut self.exhausted, true) {
+            let core = &mut *self.core.lock();
+            core.mark("the bound on replacements was reached");
+            core.exhausted = true;
+            core.begin_draining();
+            if let Some(waker) = core.signal(Signal::TERMINATE) {
+                core.at(core.now(), Event::Wake(waker));
+            }
+        }
+        if self.members.iter().all(|member| member.abandoned || matches!(member.doing, Doing::Gone)) {
+            self.pool.close();
+            self.core.lock().mark("no worker was left");
+            self.refuse_waiting(Failure::WorkerLost);
+        }
+    }
+
+    fn refuse_waiting(&mut self, failure: Failure) -> usize {
+        let tasks = self.pool.fail_all_waiting();
+        for task in &tasks {
+            let (response, outcome) = failed(failure);
+            let token = task.params.first().and_then(|param| param.parse::<usize>().ok());
+            if task.reply.send(response).is_ok()
+                && let Some(token) = token
+            {
+                self.core.lock().reply_taken(token, outcome);
+            }
+        }
+        tasks.len()
+    }
+
+    /// The deadline of a drain: answers all that waits and runs, and gives those workers up.
+    pub fn give_up(&mut self) -> usize {
+        self.pool.close();
+        self.core.lock().cut = true;
+        let mut count = self.refuse_waiting(Failure::ShuttingDown);
+        for serial in self.lanes.clone() {
+            if self.answer_for(serial, Failure::WorkerLost) {
+                self.members[serial].abandoned = true;
+                count += 1;
+            }
+        }
+        let core = &mut *self.core.lock();
+        core.note(Kind::GiveUp, count, 0);
+        core.mark("the drain was cut short");
+        count
+    }
+
+    /// The server has ended: the workers finish what there is and go.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+        self.pool.close();
+    }
+}
+
+/// A failure of polygil's own, and how it is told from others.
+fn failed(failure: Failure) -> (Response, Outcome) {
+    let response = failure.response(failure.default_detail());
+    let outcome = Outcome { status: failure.status(), content: (0, 0), error: failure.code(), garbage: false };
+    (response, outcome)
+}

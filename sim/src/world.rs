@@ -1,0 +1,408 @@
+//! One run: the shipping server, and everything around it, from a seed to an [`Outcome`].
+//!
+//! The loop picks at random among all that could act: the server's tasks that are ready, workers, clients, the supervisor. When
+//! nobody can, time jumps to the next event. After each step the oracles look.
+//!
+//! A run has four phases. **Safety**: load and faults, as the options have it; nothing may go wrong in the server however much
+//! goes wrong around it. **Healed**: no more faults and no more load; everything that was begun must come to its end within
+//! [`REST_MAX`]. **Probes**: each worker's worth of requests must be answered by handlers. **Drain**: the server is told to stop,
+//! and must end with nothing left. A drain in the middle of the faults skips the probes.
+
+use std::sync::Arc;
+
+use polygil::dispatch::Pool;
+use polygil::server::{App, DrainEnd, DrainReport, Signal};
+use polygil::task::Task;
+
+use crate::client::{Clients, Loop};
+use crate::core::{Actor, Core, Event, Failure, MS, Shared, Signals};
+use crate::crew::SharedCrew;
+use crate::exec::Executor;
+use crate::net::SimListener;
+use crate::options::Options;
+use crate::random::Random;
+use crate::trace::{Entry, Kind};
+use crate::watch::LOOK_EVERY;
+use crate::workload;
+
+/// How long after the faults everything may take to come to rest: more than the longest timeout that is drawn, several times
+/// over, since a client may run into one after the other.
+const REST_MAX: u64 = 600_000 * MS;
+
+/// Steps without any time passing, after which somebody wakes himself for ever.
+const STEPS_AT_ONCE_MAX: u64 = 1_000_000;
+
+/// How a run went.
+pub struct Outcome {
+    /// What it was drawn from.
+    pub options: Options,
+    /// The hash of all that happened.
+    pub trace_hash: u64,
+    /// The first oracle that did not hold.
+    pub failure: Option<Failure>,
+    /// Rare paths that were reached.
+    pub marks: Vec<&'static str>,
+    /// Answers by status and code.
+    pub statuses: Vec<((u16, String), u64)>,
+    /// Closed connections by reason.
+    pub closed: Vec<(&'static str, u64)>,
+    /// Requests that were sent.
+    pub requests: u64,
+    /// Answers that were written.
+    pub answers: u64,
+    /// Steps that were made.
+    pub steps: u64,
+    /// Virtual time, in nanoseconds.
+    pub virtual_ns: u64,
+    /// The trace, if it was to be kept.
+    pub trace: Vec<Entry>,
+}
+
+/// Where a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Safety,
+    Healed,
+    Probes,
+    Drain,
+}
+
+struct World {
+    core: Shared,
+    options: Arc<Options>,
+    app: Arc<App>,
+    crew: SharedCrew,
+    clients: Clients,
+    executor: Executor,
+    schedule: Random,
+    phase: Phase,
+    phase_at: u64,
+    looked_at: u64,
+    faults: Random,
+}
+
+/// Runs a world to its end.
+pub fn run(options: Options, keep_trace: bool) -> Outcome {
+    let options = Arc::new(options);
+    let core = Shared::new(options.clone(), keep_trace);
+    let pool = Pool::with_stale(options.pool(), |task: &Task| task.reply.is_caller_gone());
+    let app = Arc::new(App::new(Arc::new(workload::router()), pool.clone(), options.server()));
+    let crew = SharedCrew::new(pool, core.clone());
+    let executor = Executor::default();
+    let give_up = {
+        let crew = crew.clone();
+        move || crew.lock().give_up()
+    };
+    let listeners = vec![SimListener(core.clone())];
+    let signals = Signals(core.clone());
+    let server = polygil::server::run(app.clone(), listeners, signals, give_up, core.clone(), executor.clone());
+    let report = executor.spawn_for(server);
+    let seed = options.seed;
+    let mut world = World {
+        clients: Clients::new(core.clone(), seed, options.requests),
+        schedule: Random::new(seed, "schedule"),
+        faults: Random::new(seed, "times without descriptors"),
+        phase: Phase::Safety,
+        phase_at: 0,
+        looked_at: 0,
+        core,
+        options,
+        app,
+        crew,
+        executor,
+    };
+    world.prepare();
+    let mut report = Some(report);
+    let mut ended = None;
+    world.live(&mut report, &mut ended);
+    world.finish(report, ended)
+}
+
+type Running = Option<async_task::Task<DrainReport, u32>>;
+
+impl World {
+    fn prepare(&mut self) {
+        for _ in 0..self.options.closed_clients {
+            let wait = self.schedule.below(self.options.think_us * 1000 + 1);
+            self.clients.add(Loop::Closed, wait);
+        }
+        let core = &mut *self.core.lock();
+        let options = &self.options;
+        core.at(0, Event::Act(Actor::Arrival));
+        core.at(options.heal_ms * MS, Event::Act(Actor::Heal));
+        if options.emfile_per_minute > 0 {
+            core.at(1, Event::Act(Actor::Descriptors));
+        }
+        if options.stop > 0 {
+            core.at(options.stop_ms * MS, Event::Act(Actor::Signal(false)));
+        }
+        if options.stop == 2 {
+            core.at((options.stop_ms + options.second_signal_ms) * MS, Event::Act(Actor::Signal(true)));
+        }
+    }
+
+    /// Steps until the server has ended or something is wrong.
+    fn live(&mut self, report: &mut Running, ended: &mut Option<DrainReport>) {
+        let mut at_once = 0;
+        let mut moment = 0;
+        loop {
+            if self.core.lock().failure.is_some() {
+                return;
+            }
+            if report.as_ref().is_some_and(async_task::Task::is_finished)
+                && let Some(task) = report.take()
+            {
+                *ended = Some(futures_lite::future::block_on(task));
+                return;
+            }
+            if !self.step() && !self.jump() {
+                return;
+            }
+            let now = self.core.lock().now();
+            at_once = if now == moment { at_once + 1 } else { 0 };
+            moment = now;
+            if at_once > STEPS_AT_ONCE_MAX {
+                self.core.lock().fail("livelock", "somebody wakes himself for ever");
+            }
+        }
+    }
+
+    /// Somebody acts. False when nobody can.
+    fn step(&mut self) -> bool {
+        let tasks = self.executor.ready();
+        let actors = self.core.lock().actors.len();
+        if tasks + actors == 0 {
+            return false;
+        }
+        let pick = self.schedule.below((tasks + actors) as u64) as usize;
+        if pick < tasks {
+            let id = self.executor.run(pick);
+            let stats = self.app.stats();
+            let core = &mut *self.core.lock();
+            core.note(Kind::Poll, id as usize, tasks as u64);
+            core.check_stats(&stats);
+        } else {
+            let actor = self.core.lock().actors.swap_remove(pick - tasks);
+            self.act(actor);
+        }
+        let counters = self.app.pool.counters();
+        self.crew.lock().notice_wakeups();
+        let wakers = {
+            let core = &mut *self.core.lock();
+            core.check_pool(&counters);
+            let cost = if self.options.step_ns == 0 { 0 } else { self.schedule.below(self.options.step_ns) };
+            let slow = !core.healed && self.schedule.chance(self.options.slow_step);
+            let to = core.now() + if slow { cost * 100 } else { cost };
+            if to == core.now() { Vec::new() } else { core.advance(to) }
+        };
+        wakers.into_iter().for_each(std::task::Waker::wake);
+        self.look();
+        true
+    }
+
+    fn look(&mut self) {
+        let core = &mut *self.core.lock();
+        if core.now() - self.looked_at >= LOOK_EVERY {
+            self.looked_at = core.now();
+            core.check_deadlines();
+        }
+    }
+
+    /// Nobody can act: looks at what waits, and lets time pass. False when nothing will ever happen.
+    fn jump(&mut self) -> bool {
+        let (waiting, asleep) = (self.app.pool.depth(), self.crew.lock().asleep());
+        self.core.lock().check_idle(waiting, asleep);
+        self.next_phase(waiting);
+        let wakers = {
+            let core = &mut *self.core.lock();
+            if !core.actors.is_empty() {
+                return true;
+            }
+            let Some(next) = core.next_event() else {
+                core.fail("nothing is stuck", "the server waits, and nothing will ever happen");
+                return true;
+            };
+            let jumped = next - core.now();
+            core.note(Kind::Jump, 0, jumped);
+            core.advance(next)
+        };
+        wakers.into_iter().for_each(std::task::Waker::wake);
+        self.look();
+        true
+    }
+
+    fn act(&mut self, actor: Actor) {
+        match actor {
+            Actor::Client(number) => self.clients.act(number),
+            Actor::Worker(serial) => self.crew.lock().act(serial),
+            Actor::Supervisor(serial) => self.crew.lock().supervise(serial),
+            Actor::Arrival => {
+                if self.phase == Phase::Safety && self.clients.left > 0 {
+                    self.clients.add(Loop::Open, 0);
+                    let wait = self.clients.between_arrivals(self.options.open_per_second);
+                    self.core.lock().act_in(wait, Actor::Arrival);
+                }
+            }
+            Actor::Signal(second) => self.signal(second),
+            Actor::Descriptors => {
+                let core = &mut *self.core.lock();
+                if !core.healed {
+                    core.net.descriptors_at = core.now() + self.faults.spread(MS, 3000 * MS);
+                    let wait = self.faults.exponential(60_000 * MS / self.options.emfile_per_minute).max(1);
+                    core.act_in(wait, Actor::Descriptors);
+                }
+            }
+            Actor::Heal => {
+                let core = &mut *self.core.lock();
+                core.healed = true;
+                core.net.descriptors_at = core.net.descriptors_at.min(core.now());
+                core.note(Kind::Heal, 0, 0);
+                (self.phase, self.phase_at) = (self.phase.max_of(Phase::Healed), core.now());
+                self.clients.left = 0;
+            }
+        }
+        if actor == Actor::Heal {
+            self.clients.rouse();
+        }
+    }
+
+    fn signal(&mut self, second: bool) {
+        let waker = {
+            let core = &mut *self.core.lock();
+            let signal = if self.options.stop == 3 { Signal::QUIT } else { Signal::TERMINATE };
+            core.begin_draining();
+            if second || signal == Signal::QUIT {
+                core.cut = true;
+                core.mark("the server was told to stop at once");
+            } else {
+                core.mark("a drain began");
+            }
+            self.phase = Phase::Drain;
+            core.signal(signal)
+        };
+        waker.into_iter().for_each(std::task::Waker::wake);
+    }
+
+    /// Moves on to the next phase once the present one is at rest.
+    fn next_phase(&mut self, waiting: usize) {
+        let now = self.core.lock().now();
+        let draining = self.core.lock().draining_at.is_some();
+        let at_rest = self.clients.present == 0 && waiting == 0 && self.app.pool.counters().running == 0;
+        match self.phase {
+            Phase::Healed if at_rest && !draining => {
+                (self.phase, self.phase_at) = (Phase::Probes, now);
+                for _ in 0..self.options.workers {
+                    self.clients.add(Loop::Probe, 0);
+                }
+            }
+            Phase::Probes if self.clients.present == 0 && !draining => self.signal(false),
+            Phase::Healed | Phase::Probes if now > self.phase_at + REST_MAX && !draining => {
+                let detail = format!("{} clients, {waiting} tasks wait", self.clients.present);
+                self.core.lock().fail("nothing is stuck", detail);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes the world down, and looks at what the server says of its end.
+    fn finish(self, report: Running, ended: Option<DrainReport>) -> Outcome {
+        if let Some(report) = &ended {
+            let core = &mut *self.core.lock();
+            let unfinished = report.unfinished.len() as u64;
+            core.note(Kind::Ended, report.ended as usize, unfinished);
+            check_end(core, &self.options, report);
+        }
+        if ended.is_some() {
+            self.stop_workers();
+        }
+        self.core.lock().is_over = true;
+        drop(report);
+        self.executor.clear();
+        let stats = self.app.stats();
+        let core = &mut *self.core.lock();
+        Outcome {
+            options: (*self.options).clone(),
+            trace_hash: core.trace.hash(),
+            failure: core.failure.clone(),
+            marks: core.marks.iter().copied().collect(),
+            statuses: std::mem::take(&mut core.statuses).into_iter().collect(),
+            closed: stats.connections_closed_by_reason.0,
+            requests: core.ledger.len() as u64,
+            answers: core.answers,
+            steps: core.trace.steps(),
+            virtual_ns: core.now(),
+            trace: core.trace.take(),
+        }
+    }
+
+    /// The server has ended: the pool closes, and each worker that was not given up must find its end.
+    fn stop_workers(&self) {
+        self.crew.lock().stop();
+        let mut steps = 0_u64;
+        loop {
+            self.crew.lock().notice_wakeups();
+            let actor = {
+                let core = &mut *self.core.lock();
+                match core.actors.pop() {
+                    Some(actor) => Some(actor),
+                    None if self.crew.lock().at_work() == 0 => break,
+                    None => {
+                        let Some(next) = core.next_event() else { break };
+                        drop(core.advance(next));
+                        None
+                    }
+                }
+            };
+            match actor {
+                Some(Actor::Worker(serial)) => self.crew.lock().act(serial),
+                Some(Actor::Supervisor(serial)) => self.crew.lock().supervise(serial),
+                _ => {}
+            }
+            steps += 1;
+            if steps > STEPS_AT_ONCE_MAX {
+                break;
+            }
+        }
+        let left = self.crew.lock().at_work();
+        let counters = self.app.pool.counters();
+        let core = &mut *self.core.lock();
+        if left > 0 {
+            core.fail("nothing is stuck", format!("{left} workers do not end: {counters:?}"));
+        }
+        core.check_pool(&counters);
+        if counters.waiting > 0 {
+            core.fail("nothing is stuck", format!("{} tasks are left in the queues", counters.waiting));
+        }
+    }
+}
+
+impl Phase {
+    fn max_of(self, other: Phase) -> Phase {
+        if self == Phase::Drain { self } else { other }
+    }
+}
+
+/// What the server says of its end is so.
+fn check_end(core: &mut Core, options: &Options, report: &DrainReport) {
+    let stats = &report.stats;
+    core.check_stats(stats);
+    let told = core.draining_at;
+    if told.is_none() {
+        core.fail("drain", "the server ended, and nobody told it to");
+    }
+    if report.ended == DrainEnd::Finished {
+        if stats.connections_active + stats.requests_in_flight > 0 {
+            core.fail("drain", format!("finished with something left: {stats:?}"));
+        }
+        if core.net.held > 0 {
+            core.fail("drain", format!("finished while {} connections are open", core.net.held));
+        }
+    }
+    let healed_stop = options.stop == 0 && !core.exhausted;
+    if healed_stop && report.ended != DrainEnd::Finished {
+        core.fail("drain", format!("a healed server did not drain: {:?}", report.ended));
+    }
+    if report.ended == DrainEnd::Deadline && u128::from(options.drain_timeout_ms) > report.took.as_millis() {
+        core.fail("no answer too early", "the drain was cut before its deadline");
+    }
+}
