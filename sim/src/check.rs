@@ -288,7 +288,10 @@ impl Core {
                 told(!whole && since(began) >= timeout * MS, "too early")
             }
             (400, "bad_request" | "") if !whole && conn.client_ended => told(answer.close, "it must end the connection"),
-            (503, "queue_full" | "") if entry.want == Want::Handler => told(entry.runs.0 == 0, "it was started"),
+            // A full queue is told before the content is read, and with it whether that is too large.
+            (503, "queue_full" | "") if matches!(entry.want, Want::Handler | Want::Refusal(&[413])) => {
+                told(entry.runs.0 == 0, "it was started")
+            }
             (503, "shutting_down" | "") if entry.want == Want::Handler => {
                 told(entry.runs.0 == 0 && (self.draining_at.is_some() || self.exhausted), "nobody said so")
             }

@@ -131,6 +131,10 @@ impl Clients {
             return over(client, number, core, &mut self.random, &mut self.present);
         }
         if !core.net.conns[conn].connected {
+            if core.is_healed() && client.kind != Loop::Probe {
+                core.leave(conn);
+                over(client, number, core, &mut self.random, &mut self.present);
+            }
             return;
         }
         let healed = core.is_healed();
