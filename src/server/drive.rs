@@ -366,7 +366,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
 
     /// Writes what there is; then its requests count as answered.
     async fn flush(&mut self) -> Result<(), Closed> {
-        self.wire.flush().await?;
+        if self.wire.flush().await? {
+            // A slow reader's idle time begins when it has its answer, not when that was made.
+            self.idle_since = self.server.clock.now();
+        }
         let answers = std::mem::take(&mut self.unwritten);
         let count: u32 = answers.iter().sum();
         if count > 0 {

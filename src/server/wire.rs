@@ -138,10 +138,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Wire<S, C> {
         .await
     }
 
-    /// Writes all of the output.
-    pub(super) async fn flush(&mut self) -> Result<(), Closed> {
+    /// Writes all of the output. True when the peer had to be waited for.
+    pub(super) async fn flush(&mut self) -> Result<bool, Closed> {
         if self.output.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let stall_max = self.server.app.options.write_timeout;
         // When the first write stalled, and the deadline that each byte since then has moved on.
@@ -185,7 +185,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Wire<S, C> {
         } else {
             self.output.clear();
         }
-        Ok(())
+        Ok(begun.is_some())
     }
 
     /// Closes the write half, then takes in and discards up to `bytes_max` bytes until `deadline` or the peer's end, so that a

@@ -26,6 +26,27 @@ fn an_idle_connection_closes_without_a_word() {
 }
 
 #[test]
+fn the_idle_time_begins_when_the_answer_is_written() {
+    let mut world = World::new();
+    let client = world.client("GET /a HTTP/1.1\r\nHost: x\r\n\r\n");
+    client.set_capacity(100);
+    assert!(world.task().unwrap().reply.send(ok("x".repeat(1000))).is_ok());
+    world.settle();
+    // A slow reader: a piece every ten seconds, so that its answer takes longer than a connection may be idle.
+    let mut taken = 0;
+    while world.app.stats().requests_answered == 0 {
+        world.advance(10 * SECOND);
+        taken += client.take(100).len();
+        world.settle();
+    }
+    world.advance(75 * SECOND - MS);
+    taken += client.take(usize::MAX).len();
+    assert!(taken > 1000 && !client.is_closed());
+    world.advance(MS);
+    assert!(client.is_closed());
+}
+
+#[test]
 fn a_slow_head_is_408_counted_from_its_first_byte() {
     let world = World::new();
     let client = world.connect();
