@@ -124,13 +124,17 @@ async fn empty_backlog<L: Listener, C: Clock>(
         // The backlog is looked at first: with `until` in the past this takes what there is and ends.
         match next.or(over).await {
             Some(Ok((stream, peer))) => start(stream, peer, server, spawn),
-            Some(Err(error)) if concerns_one_connection(&error) => server.app.counters.accept_error(),
-            // Out of descriptors: they come back as connections end. With none open there is nothing to wait for.
-            Some(Err(_)) if server.gate.active() > 0 => {
+            Some(Err(error)) => {
                 server.app.counters.accept_error();
-                ended.await;
+                // Out of descriptors: they come back as connections end. With none open there is nothing to wait for.
+                if !concerns_one_connection(&error) {
+                    if server.gate.active() == 0 {
+                        return;
+                    }
+                    ended.await;
+                }
             }
-            Some(Err(_)) | None => return,
+            None => return,
         }
     }
 }

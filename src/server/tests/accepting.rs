@@ -89,6 +89,18 @@ fn a_drain_ends_a_pause() {
 }
 
 #[test]
+fn every_failed_accept_of_a_drain_is_counted() {
+    let world = World::new();
+    // One that the loop meets, one that it meets while it empties the backlog, with no connection open whose end could help.
+    world.listener.fail(EMFILE);
+    world.settle();
+    world.listener.fail(EMFILE);
+    world.signal(crate::server::Signal::TERMINATE);
+    assert!(world.listener.is_closed());
+    assert_eq!((world.listener.accepts(), world.app.stats().accept_errors), (2, 2));
+}
+
+#[test]
 fn the_loop_lets_others_run_while_connections_keep_coming() {
     let mut world = World::new();
     for _ in 0..80 {
