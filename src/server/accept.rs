@@ -113,7 +113,9 @@ async fn empty_backlog<L: Listener, C: Clock>(
     spawn: &impl Spawn,
 ) {
     let mut over = server.clock.sleep_until(until);
-    for _ in 0..server.app.options.backlog {
+    let mut backoff = Backoff::default();
+    let mut taken = 0;
+    while taken < server.app.options.backlog {
         server.gate.room(server.app.options.max_connections).await;
         let ended = server.gate.connection_ended();
         let next = async { Some(listener.accept().await) };
@@ -123,16 +125,23 @@ async fn empty_backlog<L: Listener, C: Clock>(
         };
         // The backlog is looked at first: with `until` in the past this takes what there is and ends.
         match next.or(over).await {
-            Some(Ok((stream, peer))) => start(stream, peer, server, spawn),
+            Some(Ok((stream, peer))) => {
+                backoff.errors_in_row = 0;
+                taken += 1;
+                start(stream, peer, server, spawn);
+            }
             Some(Err(error)) => {
                 server.app.counters.accept_error();
-                // Out of descriptors: they come back as connections end. With none open there is nothing to wait for.
-                if !concerns_one_connection(&error) {
-                    if server.gate.active() == 0 {
-                        return;
-                    }
-                    ended.await;
+                let Some(pause) = backoff.pause(&error) else {
+                    taken += 1;
+                    continue;
+                };
+                // Out of descriptors: they come back as connections end, or as others give them back. With none open the
+                // drain would wait for others alone, and does not.
+                if server.gate.active() == 0 {
+                    return;
                 }
+                ended.or(server.clock.sleep_until(server.clock.now().saturating_add(pause))).await;
             }
             None => return,
         }

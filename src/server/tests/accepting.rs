@@ -101,6 +101,27 @@ fn every_failed_accept_of_a_drain_is_counted() {
 }
 
 #[test]
+fn a_drain_serves_its_backlog_once_there_are_descriptors_again() {
+    let mut world = World::with(ServerOptions { backlog: 2, ..options() }, 4);
+    let first = world.client(GET);
+    // The loop pauses; what follows waits for the drain. More errors than the backlog has places use none of them up.
+    world.listener.fail(EMFILE);
+    world.settle();
+    (0..3).for_each(|_| world.listener.fail(EMFILE));
+    let second = world.listener.connect();
+    second.send(GET);
+    world.signal(crate::server::Signal::TERMINATE);
+    assert_eq!(world.listener.accepts(), 3);
+    // Nobody's connection ends: somebody else gave descriptors back.
+    (0..7).for_each(|_| world.advance(Duration::from_millis(10)));
+    assert_eq!(world.listener.accepts(), 6);
+    world.work();
+    world.work();
+    assert!(first.text().ends_with("\r\n\r\n/a ") && second.text().ends_with("\r\n\r\n/a "));
+    assert_eq!(world.app.stats().accept_errors, 4);
+}
+
+#[test]
 fn the_loop_lets_others_run_while_connections_keep_coming() {
     let mut world = World::new();
     for _ in 0..80 {
