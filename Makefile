@@ -1,6 +1,6 @@
 # The two commands that matter: `make serve` and `make test`. Everything they need is found or made in .venv and target.
 .DEFAULT_GOAL := help
-.PHONY: help build serve test loom fuzz guards bench clean
+.PHONY: help build serve test loom fuzz sim guards bench clean
 .DELETE_ON_ERROR:
 SHELL := /bin/sh
 
@@ -44,6 +44,14 @@ test: build $(VENV)/test-requirements ## Runs every test and check.
 	@$(VENV)/bin/python -m pytest -q tests/python
 	$(STEP) 'loom: the dispatch that ships, model-checked, and each deliberate mistake caught'
 	@$(MAKE) --no-print-directory loom
+	$(STEP) 'simulated worlds: the server that ships, from a seed'
+	@$(MAKE) --no-print-directory sim
+
+sim: ## Runs the server in simulated worlds: a fixed range of seeds, and a fresh one, which is printed.
+	@$(SIM) explore --seeds 0..2000
+	@$(SIM) explore --for 15s
+
+SIM = cargo run --quiet --release -p polygil-sim --
 
 loom: ## Explores dispatch under every schedule, as far as the bounds go, and prints how many executions that were.
 	@CARGO_TARGET_DIR=target/loom RUSTFLAGS='--cfg loom' cargo test --quiet --release --test loom_dispatch -- \

@@ -78,7 +78,8 @@ fn parse(head: &[u8]) -> Result<Answer, String> {
     let mut lines = text.split_terminator("\r\n");
     let first = lines.next().unwrap_or_default();
     let status = first.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).and_then(|status| status.parse().ok());
-    let mut answer = Answer { status: status.ok_or_else(|| format!("the status line {first:?}"))?, ..Answer::default() };
+    let mut answer =
+        Answer { status: status.ok_or_else(|| format!("the status line {first:?}"))?, ..Answer::default() };
     for line in lines {
         let (name, value) = line.split_once(": ").ok_or_else(|| format!("the field line {line:?}"))?;
         match name {

@@ -192,7 +192,14 @@ impl Client {
 }
 
 /// Opens a connection, and draws how it will be used.
-fn begin(client: &mut Client, number: usize, core: &mut Core, random: &mut Random, left: &mut u64, present: &mut usize) {
+fn begin(
+    client: &mut Client,
+    number: usize,
+    core: &mut Core,
+    random: &mut Random,
+    left: &mut u64,
+    present: &mut usize,
+) {
     let probe = client.kind == Loop::Probe;
     if (*left == 0 || core.is_healed()) && !probe || core.net.closed {
         client.gone = true;
@@ -208,8 +215,9 @@ fn begin(client: &mut Client, number: usize, core: &mut Core, random: &mut Rando
     client.held = None;
     client.finished = false;
     let calm = probe || core.is_healed();
-    client.drip = (!calm && random.chance(options.slow_send))
-        .then(|| (random.spread(1, 200), random.spread(MS, options.head_timeout_ms.max(options.body_timeout_ms) * 2 * MS)));
+    client.drip = (!calm && random.chance(options.slow_send)).then(|| {
+        (random.spread(1, 200), random.spread(MS, options.head_timeout_ms.max(options.body_timeout_ms) * 2 * MS))
+    });
     client.sip = (!calm && random.chance(options.slow_read))
         .then(|| (random.spread(1, 5000), random.spread(MS, options.write_timeout_ms * 2 * MS)));
     client.half_close = random.chance(options.half_close);

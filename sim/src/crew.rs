@@ -48,7 +48,12 @@ enum Doing {
     Asleep,
     /// It was woken and has not got up yet.
     Rising,
-    Running { task: Box<Task>, token: usize, fate: Fate, interrupted: Option<u64> },
+    Running {
+        task: Box<Task>,
+        token: usize,
+        fate: Fate,
+        interrupted: Option<u64>,
+    },
     Gone,
 }
 
@@ -260,7 +265,8 @@ impl Crew {
     /// The handler comes back.
     fn finish(&mut self, serial: usize) {
         let member = &mut self.members[serial];
-        let Doing::Running { task, token, fate, interrupted } = std::mem::replace(&mut member.doing, Doing::Looking) else {
+        let Doing::Running { task, token, fate, interrupted } = std::mem::replace(&mut member.doing, Doing::Looking)
+        else {
             return;
         };
         if fate == Fate::Dies {

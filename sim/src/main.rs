@@ -1,14 +1,189 @@
-//! The command `polygil-sim`.
+//! The command `polygil-sim`. Exit codes: 0 every oracle held, 1 one did not, 2 the command was wrong or could not be carried out.
 
-fn main() {
-    let a: Vec<u64> = std::env::args().skip(1).map(|n| n.parse().unwrap()).collect();
-    for seed in a[0]..a[1] {
-        let outcome = polygil_sim::world::run(polygil_sim::options::Options::draw(seed), a.len()>2);
-        println!("{seed} {:016x} {:?} {} {} {:?}", outcome.trace_hash, outcome.answers, outcome.steps, outcome.virtual_ns / 1_000_000, outcome.failure);
-        if a.len() > 2 {
-            println!("{:?}", outcome.options);
-            let n = outcome.trace.len();
-            for e in &outcome.trace[n.saturating_sub(a[2] as usize)..] { println!("{e:?}"); }
+use std::ops::Range;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use polygil_sim::explore::{self, Plan, Summary};
+use polygil_sim::{report, world};
+
+/// Runs the shipping polygil server in a world where a seed decides everything.
+#[derive(Parser)]
+#[command(name = "polygil-sim", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs one seed and prints its timeline.
+    Run {
+        #[command(flatten)]
+        one: One,
+        /// Steps of the timeline to print, the last ones.
+        #[arg(long, default_value_t = 40)]
+        steps: usize,
+    },
+    /// Runs a range of seeds on all cores and prints a summary.
+    Explore {
+        /// The seeds, as A..B without B.
+        #[arg(long, value_parser = range, required_unless_present = "for")]
+        seeds: Option<Range<u64>>,
+        /// Stop after this long (10m, 30s). Without --seeds, begins at a seed made from the time, and prints it.
+        #[arg(long = "for", value_parser = duration)]
+        r#for: Option<Duration>,
+        /// Print one JSON object and nothing else.
+        #[arg(long)]
+        json: bool,
+        /// Go on after a failure.
+        #[arg(long)]
+        collect: bool,
+        /// Threads; all cores if not given.
+        #[arg(long)]
+        threads: Option<usize>,
+        #[command(flatten)]
+        set: Set,
+    },
+    /// Puts the JSON of several ranges together.
+    Merge {
+        /// Files that `explore --json` wrote.
+        files: Vec<PathBuf>,
+        /// Print one JSON object and nothing else.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args)]
+struct One {
+    /// The seed.
+    #[arg(long)]
+    seed: u64,
+    #[command(flatten)]
+    set: Set,
+}
+
+#[derive(Args)]
+struct Set {
+    /// Set an option to a value instead of the drawn one: name=value.
+    #[arg(long, value_parser = assignment)]
+    set: Vec<(String, u64)>,
+    /// Have the sources make this mistake (needs a build with the feature `mistakes`).
+    #[arg(long)]
+    mistake: Option<String>,
+}
+
+fn range(text: &str) -> Result<Range<u64>, String> {
+    let parts = text.split_once("..").and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
+    match parts {
+        Some((from, to)) if from < to => Ok(from..to),
+        _ => Err("seeds are given as A..B, with A below B".to_owned()),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..split].parse().map_err(|_| "a time is a number and s, m or h".to_owned())?;
+    let unit = match &text[split..] {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err("a time is a number and s, m or h".to_owned()),
+    };
+    Ok(Duration::from_secs(number * unit))
+}
+
+fn assignment(text: &str) -> Result<(String, u64), String> {
+    let parts = text.split_once('=').and_then(|(name, value)| Some((name.to_owned(), value.parse().ok()?)));
+    parts.ok_or_else(|| "an option is set as name=number".to_owned())
+}
+
+fn main() -> ExitCode {
+    match carry_out(Cli::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("polygil-sim: {error}");
+            ExitCode::from(2)
         }
     }
+}
+
+/// Whether every oracle held.
+fn carry_out(command: Command) -> Result<bool, String> {
+    match command {
+        Command::Run { one, steps } => {
+            one.set.check()?;
+            let options = explore::options(one.seed, &one.set.set)?;
+            let outcome = world::run(options, true);
+            print!("{}{}", report::timeline(&outcome, steps), report::outcome(&outcome));
+            Ok(outcome.failure.is_none())
+        }
+        Command::Explore { seeds, r#for, json, collect, threads, set } => {
+            set.check()?;
+            let fresh = || {
+                let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+                let from = now.as_millis() as u64;
+                from..u64::MAX
+            };
+            let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+            let plan = Plan {
+                seeds: seeds.unwrap_or_else(fresh),
+                limit: r#for,
+                stop_at_failure: !collect,
+                threads: threads.unwrap_or(cores),
+                set: set.set,
+                mistake: set.mistake,
+            };
+            let bar = progress_bar(&plan, json);
+            let summary = explore::explore(&plan, |done, failed| {
+                bar.set_position(done);
+                bar.set_message(format!("{failed} failed"));
+            })?;
+            bar.finish_and_clear();
+            show(&summary, json)
+        }
+        Command::Merge { files, json } => {
+            let read = |path: &PathBuf| -> Result<Summary, String> {
+                let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+                serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
+            };
+            let parts = files.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+            show(&Summary::merge(parts)?, json)
+        }
+    }
+}
+
+impl Set {
+    /// Refuses a mistake that nobody would make, and makes a known one from now on.
+    fn check(&self) -> Result<(), String> {
+        if let Some(mistake) = &self.mistake {
+            polygil_sim::mistakes::find(mistake)?;
+        }
+        explore::choose(self.mistake.as_deref());
+        Ok(())
+    }
+}
+
+fn show(summary: &Summary, json: bool) -> Result<bool, String> {
+    if json {
+        println!("{}", serde_json::to_string(summary).map_err(|error| error.to_string())?);
+    } else {
+        print!("{}", report::summary(summary));
+    }
+    Ok(summary.failures == 0)
+}
+
+fn progress_bar(plan: &Plan, json: bool) -> ProgressBar {
+    if json {
+        return ProgressBar::hidden();
+    }
+    let known = plan.seeds.end != u64::MAX;
+    let bar = if known { ProgressBar::new(plan.seeds.end - plan.seeds.start) } else { ProgressBar::no_length() };
+    let template = if known { "{bar:40} {pos}/{len} seeds, {per_sec}, {msg}" } else { "{spinner} {pos} seeds, {msg}" };
+    bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

@@ -147,7 +147,7 @@ pub struct Network {
     pub accepts: u64,
     /// Connections that the server holds.
     pub held: u64,
-    /// Connections taken since the drain began.
+    /// Connections taken out of the backlog since the drain began.
     pub accepts_draining: u64,
     /// Bytes that the server read, and wrote.
     pub bytes: (u64, u64),
@@ -619,6 +619,7 @@ impl Listener for SimListener {
                 return Poll::Ready(Err(io::Error::from_raw_os_error(24)));
             }
             core.net.backlog.pop_front();
+            core.net.accepts_draining += u64::from(core.draining_at.is_some());
             let abort = if core.is_healed() { 0 } else { core.options.accept_abort };
             if core.net.random.chance(abort) {
                 core.net.accept_errors += 1;

@@ -227,7 +227,7 @@ impl Options {
             spurious: sometimes(r, faults, 1, 300),
             segment: sometimes(r, faults, 1, 500),
             stall: sometimes(r, faults, 1, 20),
-            window: if r.chance(faults / 2) { r.spread(1, 4096) } else { r.spread(16_384, 262_144) },
+            window: if r.chance(faults / 2) { r.spread(32, 8192) } else { r.spread(16_384, 262_144) },
             accept_abort: sometimes(r, faults, 1, 100),
             emfile_per_minute: sometimes(r, faults, 1, 100),
             raise: sometimes(r, 500, 1, 200),

@@ -106,11 +106,16 @@ impl Core {
             let late = over(since.max(conn.moved_at), options.write_timeout_ms * MS);
             return late.then(|| format!("nothing was written for {} ns", now - since));
         }
+        if conn.tap.is_inside() {
+            let late = over(conn.moved_at, options.write_timeout_ms * MS);
+            return late.then(|| "an answer is not written to its end".to_owned());
+        }
         if let Some(since) = conn.closing {
             let late = over(since.max(conn.moved_at), LINGER);
             return late.then(|| format!("it is open {} ns after its last answer", now - since));
         }
-        let idle = if self.draining_at.is_some() { DRAIN_IDLE_GRACE.as_nanos() as u64 } else { options.idle_timeout_ms * MS };
+        let idle =
+            if self.draining_at.is_some() { DRAIN_IDLE_GRACE.as_nanos() as u64 } else { options.idle_timeout_ms * MS };
         let since = conn.moved_at.max(self.draining_at.unwrap_or(0));
         let Some(token) = conn.asked.front().copied() else {
             return over(since, idle).then(|| format!("it is idle since {} ns", now - since));
@@ -122,7 +127,9 @@ impl Core {
             ((Some(at), None, _), _) => {
                 over(at.max(conn.last_answer_at), options.head_timeout_ms * MS).then_some("a head is not refused")
             }
-            ((_, Some(at), None), _) => over(at.max(conn.read_at), options.body_timeout_ms * MS).then_some("a body is not refused"),
+            ((_, Some(at), None), _) => {
+                over(at.max(conn.read_at), options.body_timeout_ms * MS).then_some("a body is not refused")
+            }
             ((.., Some(at)), None) if entry.runs.0 == 0 => {
                 let at = at.max(conn.last_answer_at);
                 over(at, options.queue_timeout_ms * MS).then_some("a request is neither run nor refused")

@@ -33,6 +33,7 @@ pub fn router() -> Router {
         qualname: "handler".to_owned(),
         origin: format!("app.py:{}", pattern.len()),
         timeout_ms: None,
+        queue_timeout_ms: None,
         unreachable: None,
     };
     match Router::build(vec![spec("GET", "/e/{token}"), spec("POST", "/e/{token}")]) {
@@ -41,7 +42,7 @@ pub fn router() -> Router {
     }
 }
 
-/// Bytes that are no request, and the statuses that may refuse them.
+/// Bytes that are no request, and the statuses that may refuse them. A full queue is told before chunks are looked at.
 const MALFORMED: &[(&str, &[u16])] = &[
     ("\u{1}\r\n\r\n", &[400]),
     ("GET\r\n\r\n", &[400]),
@@ -55,8 +56,8 @@ const MALFORMED: &[(&str, &[u16])] = &[
     ("POST /e/T HTTP/1.1\r\nHost: sim\r\nContent-Length: 3, 3\r\n\r\nabc", &[400]),
     ("POST /e/T HTTP/1.1\r\nHost: sim\r\nContent-Length: -1\r\n\r\n", &[400]),
     ("POST /e/T HTTP/1.1\r\nHost: sim\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", &[501]),
-    ("POST /e/T HTTP/1.1\r\nHost: sim\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", &[400]),
-    ("POST /e/T HTTP/1.1\r\nHost: sim\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n", &[400]),
+    ("POST /e/T HTTP/1.1\r\nHost: sim\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", &[400, 503]),
+    ("POST /e/T HTTP/1.1\r\nHost: sim\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n", &[400, 503]),
     ("POST /e/T HTTP/1.1\r\nHost: sim\r\nContent-Length: 1\r\nExpect: a pony\r\n\r\nx", &[417]),
     ("BREW /e/T HTTP/1.1\r\nHost: sim\r\n\r\n", &[501]),
 ];
@@ -81,7 +82,7 @@ pub fn draw(core: &mut Core, random: &mut Random, conn: usize, sent: u64) -> Dra
     if !healed && !over && random.chance(options.malformed) {
         return malformed(core, random, conn, sent);
     }
-    let shape = if over { over_limit(random, &options, token) } else { ordinary(random, &options, token) };
+    let shape = if over { over_limit(random, &options, token) } else { ordinary(random, &options, token, healed) };
     let last = !healed && random.chance(options.last);
     let one_zero = last && random.below(2) == 0;
     // HTTP/1.0 has neither chunks nor 100 (RFC 9110, 10.1.1).
@@ -140,10 +141,16 @@ pub fn draw(core: &mut Core, random: &mut Random, conn: usize, sent: u64) -> Dra
     Drawn { token, first, rest, waits: expects, is_last: last || matches!(shape.want, Want::Refusal(_)) }
 }
 
-fn ordinary(random: &mut Random, options: &Options, token: usize) -> Shape {
+fn ordinary(random: &mut Random, options: &Options, token: usize, healed: bool) -> Shape {
     let post = random.chance(options.post);
     let head = !post && random.chance(options.head);
-    let method = if post { "POST" } else if head { "HEAD" } else { "GET" };
+    let method = if post {
+        "POST"
+    } else if head {
+        "HEAD"
+    } else {
+        "GET"
+    };
     let mut shape = Shape {
         method,
         target: format!("/e/{token}"),
@@ -160,7 +167,7 @@ fn ordinary(random: &mut Random, options: &Options, token: usize) -> Shape {
         shape.chunked = random.chance(options.chunked);
         shape.expects = random.chance(options.expect_continue);
     }
-    if random.chance(options.unrouted) {
+    if !healed && random.chance(options.unrouted) {
         (shape.method, shape.target, shape.want) = match (random.below(4), post) {
             (0, _) => ("DELETE", shape.target, Want::Own(405)),
             (1, false) => ("OPTIONS", shape.target, Want::Own(204)),

@@ -215,7 +215,7 @@ impl World {
         self.next_phase(waiting);
         let wakers = {
             let core = &mut *self.core.lock();
-            if !core.actors.is_empty() {
+            if !core.actors.is_empty() || self.executor.ready() > 0 {
                 return true;
             }
             let Some(next) = core.next_event() else {
@@ -287,7 +287,11 @@ impl World {
     fn next_phase(&mut self, waiting: usize) {
         let now = self.core.lock().now();
         let draining = self.core.lock().draining_at.is_some();
-        let at_rest = self.clients.present == 0 && waiting == 0 && self.app.pool.counters().running == 0;
+        let open = {
+            let net = &self.core.lock().net;
+            net.held as usize + net.waiting()
+        };
+        let at_rest = self.clients.present + waiting + open == 0 && self.app.pool.counters().running == 0;
         match self.phase {
             Phase::Healed if at_rest && !draining => {
                 (self.phase, self.phase_at) = (Phase::Probes, now);
@@ -297,7 +301,7 @@ impl World {
             }
             Phase::Probes if self.clients.present == 0 && !draining => self.signal(false),
             Phase::Healed | Phase::Probes if now > self.phase_at + REST_MAX && !draining => {
-                let detail = format!("{} clients, {waiting} tasks wait", self.clients.present);
+                let detail = format!("{} clients, {open} connections, {waiting} tasks wait", self.clients.present);
                 self.core.lock().fail("nothing is stuck", detail);
             }
             _ => {}

@@ -25,8 +25,8 @@ mod imp {
     pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
 }
 
-pub(crate) use imp::{AtomicUsize, Mutex, MutexGuard, fence};
 pub(crate) use crate::mistakes::broken;
+pub(crate) use imp::{AtomicUsize, Mutex, MutexGuard, fence};
 pub(crate) use std::sync::Arc;
 /// A number for people to look at.
 pub(crate) use std::sync::atomic::AtomicU64 as Count;

@@ -1,0 +1,93 @@
+//! A fixed range of seeds holds every oracle, and the same seed is the same run: in this process, in another, alone or in company.
+
+use std::process::{Command, Stdio};
+
+use polygil_sim::explore::{Plan, Summary, explore};
+use polygil_sim::options::Options;
+use polygil_sim::world::run;
+
+/// Small enough for a build without optimization.
+const SEEDS: std::ops::Range<u64> = 0..20;
+
+fn explored(threads: usize) -> Summary {
+    let plan = Plan { threads, ..Plan::new(SEEDS) };
+    explore(&plan, |_, _| ()).unwrap()
+}
+
+#[test]
+fn every_oracle_holds_for_a_fixed_range() {
+    let summary = explored(1);
+    assert_eq!(summary.failed, [], "a failing seed is repeated by its command");
+    assert_eq!((summary.seeds, summary.failures), (SEEDS.end, 0));
+    // A range that reaches little proves little.
+    assert!(summary.answers > 5_000, "{}", summary.answers);
+    for mark in ["a worker was replaced", "a drain began", "a client reset", "as many connections as may be"] {
+        assert!(summary.marks.contains_key(mark), "{mark}: {:?}", summary.marks);
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_run_whatever_else_goes_on() {
+    let alone = explored(1);
+    let in_company = explored(3);
+    assert_eq!(
+        (&alone.trace_hash, alone.answers, alone.steps),
+        (&in_company.trace_hash, in_company.answers, in_company.steps)
+    );
+    let seeds = format!("{}..{}", SEEDS.start, SEEDS.end);
+    let children: Vec<_> = (1..3)
+        .map(|threads| {
+            let threads = threads.to_string();
+            let mut command = Command::new(env!("CARGO_BIN_EXE_polygil-sim"));
+            command.args(["explore", "--json", "--seeds", &seeds, "--threads", &threads]).stdout(Stdio::piped());
+            command.spawn().unwrap()
+        })
+        .collect();
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success());
+        let summary: Summary = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(summary.trace_hash, alone.trace_hash);
+    }
+}
+
+#[test]
+fn other_seeds_are_other_runs() {
+    let hashes: std::collections::BTreeSet<u64> =
+        (0..20).map(|seed| run(Options::draw(seed), false).trace_hash).collect();
+    assert_eq!(hashes.len(), 20);
+}
+
+#[test]
+fn keeping_the_trace_changes_nothing() {
+    for seed in 0..5 {
+        let (kept, not) = (run(Options::draw(seed), true), run(Options::draw(seed), false));
+        assert_eq!((kept.trace_hash, kept.steps), (not.trace_hash, not.steps));
+        assert_eq!((kept.trace.len() as u64, not.trace.len()), (kept.steps, 0));
+    }
+}
+
+#[test]
+fn parts_of_a_range_make_the_whole() {
+    let part = |seeds| explore(&Plan::new(seeds), |_, _| ()).unwrap();
+    let (first, second) = (part(0..3), part(3..7));
+    let merged = Summary::merge(vec![second.clone(), first.clone()]).unwrap();
+    assert_eq!(merged.ranges, [(0, 3), (3, 7)]);
+    assert_eq!((merged.seeds, merged.answers), (7, first.answers + second.answers));
+    assert_eq!(merged.trace_hash, Summary::merge(vec![first.clone(), second]).unwrap().trace_hash);
+    assert!(Summary::merge(vec![first.clone(), first]).is_err());
+}
+
+#[test]
+fn exit_codes_tell_failures_from_mistakes_of_usage() {
+    let sim = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_polygil-sim")).args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, text) = sim(&["run", "--seed", "3"]);
+    assert_eq!(code, Some(0));
+    assert!(text.contains("every oracle held") && text.contains("trace hash "), "{text}");
+    assert_eq!(sim(&["run", "--seed", "3", "--set", "nonsense=1"]).0, Some(2));
+    assert_eq!(sim(&["explore", "--seeds", "5..1"]).0, Some(2));
+    assert_eq!(sim(&["explore"]).0, Some(2));
+}
