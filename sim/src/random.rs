@@ -22,7 +22,7 @@ impl Random {
     }
 
     /// 64 random bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         let [a, b, c, d] = &mut self.0;
         let result = b.wrapping_mul(5).rotate_left(7).wrapping_mul(9);
         let shifted = *b << 17;
@@ -37,7 +37,7 @@ impl Random {
 
     /// In `0..bound`; 0 for a bound of 0.
     pub fn below(&mut self, bound: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
+        ((u128::from(self.bits()) * u128::from(bound)) >> 64) as u64
     }
 
     /// In `low..=high`.
@@ -52,7 +52,7 @@ impl Random {
 
     /// In (0, 1].
     pub fn unit(&mut self) -> f64 {
-        ((self.next() >> 11) + 1) as f64 / (1_u64 << 53) as f64
+        ((self.bits() >> 11) + 1) as f64 / (1_u64 << 53) as f64
     }
 
     /// Between low and high, small ones as often as large ones: each factor of two is as likely as the next.
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn streams_differ_and_repeat() {
-        let draw = |seed, name| (0..4).map(|_| 0).scan(Random::new(seed, name), |r, _: i32| Some(r.next())).collect();
+        let draw = |seed, name| (0..4).map(|_| 0).scan(Random::new(seed, name), |r, _: i32| Some(r.bits())).collect();
         let first: Vec<u64> = draw(1, "network");
         assert_eq!(first, draw(1, "network") as Vec<u64>);
         assert_ne!(first, draw(1, "workload") as Vec<u64>);

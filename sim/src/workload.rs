@@ -97,7 +97,7 @@ pub fn draw(core: &mut Core, random: &mut Random, conn: usize, sent: u64) -> Dra
         head.push_str("Expect: 100-continue\r\n");
     }
     for number in 0..random.below(4) {
-        head.push_str(&format!("X-Field-{number}: {}\r\n", random.next()));
+        head.push_str(&format!("X-Field-{number}: {}\r\n", random.bits()));
     }
     if shape.more_fields > 0 {
         head.push_str(&format!("X-Long: {}\r\n", "f".repeat(shape.more_fields)));
