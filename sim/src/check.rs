@@ -288,7 +288,7 @@ impl Core {
                 told(answer.close, "it must end the connection")?;
                 let (began, timeout) = match entry.read_at.1 {
                     None => (entry.read_at.0, self.options.head_timeout_ms),
-                    whole_head => (whole_head, self.options.body_timeout_ms),
+                    whole_head => (whole_head, self.options.body_timeout_ms.min(self.options.request_timeout_ms)),
                 };
                 told(!whole && since(began) >= timeout * MS, "too early")
             }

@@ -161,6 +161,8 @@ options! {
     stop_ms,
     /// From the first signal to the second.
     second_signal_ms,
+    /// The server's.
+    request_timeout_ms,
 }
 
 /// Off in most runs, otherwise in the range.
@@ -241,8 +243,11 @@ impl Options {
             stop: [0, 0, 0, 1, 1, 2, 3][r.below(7) as usize],
             stop_ms: 0,
             second_signal_ms: r.spread(1, 5000),
+            request_timeout_ms: 0,
         };
+        // Options that came later are drawn last: so the others keep the values that they had.
         options.stop_ms = r.spread(1, options.heal_ms);
+        options.request_timeout_ms = r.spread(500, 600_000);
         options
     }
 
@@ -275,6 +280,7 @@ impl Options {
             queue_timeout: Duration::from_millis(self.queue_timeout_ms),
             head_timeout: Duration::from_millis(self.head_timeout_ms),
             body_timeout: Duration::from_millis(self.body_timeout_ms),
+            request_timeout: Duration::from_millis(self.request_timeout_ms),
             min_body_rate: self.min_body_rate,
             idle_timeout: Duration::from_millis(self.idle_timeout_ms),
             write_timeout: Duration::from_millis(self.write_timeout_ms),

@@ -128,7 +128,9 @@ impl Core {
                 over(at.max(conn.last_answer_at), options.head_timeout_ms * MS).then_some("a head is not refused")
             }
             ((_, Some(at), None), _) => {
-                over(at.max(conn.read_at), options.body_timeout_ms * MS).then_some("a body is not refused")
+                let late = over(at.max(conn.read_at), options.body_timeout_ms * MS)
+                    || over(at.max(conn.last_answer_at), options.request_timeout_ms * MS);
+                late.then_some("a body is not refused")
             }
             ((.., Some(at)), None) if entry.runs.0 == 0 => {
                 let at = at.max(conn.last_answer_at);
