@@ -11,6 +11,8 @@
 //! - [`options`] what a seed decides · [`world`] one run · [`exec`], [`core`] order and time
 //! - [`net`] the network · [`client`], [`workload`] clients and what they send · [`crew`] workers and their supervisor
 //! - [`check`], [`watch`] the oracles · [`answer`] the independent reader of answers · [`trace`] what happened
+// The crate is for readers: its docs are built with private items, and link to them.
+#![allow(rustdoc::private_intra_doc_links)]
 #![deny(unsafe_code)]
 
 pub mod answer;
