@@ -1,0 +1,3 @@
+"""Exists, and raises."""
+
+raise RuntimeError("not today")

@@ -1,0 +1,244 @@
+//! The command line: which server, which cases, which reports; and the exit codes that CI goes by.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::case::Level;
+use crate::exec::Context;
+use crate::expectations::Expectations;
+use crate::server::{Launcher, Source};
+use crate::suite::{Loaded, Suite};
+use crate::verdict::Run;
+use crate::{report, run};
+
+/// Everything came as expected.
+pub const AS_EXPECTED: u8 = 0;
+/// A deviation, or a known one that is none any more.
+pub const DEVIATION: u8 = 1;
+/// The run could not be made.
+pub const COULD_NOT_RUN: u8 = 2;
+
+/// Holds an HTTP/1.1 server against cases written as data.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+pub struct Cli {
+    /// The suite's directory; without it ./conformance, or where this program was built from.
+    #[arg(long, global = true, value_name = "DIR")]
+    suite_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run cases against a server. Exit code 0: as expected; 1: a deviation, or an unexpected pass; 2: could not run.
+    Run(RunArgs),
+    /// List the cases: id, level, source, title.
+    List(Selection),
+    /// Print the JSON Schema of case files.
+    Schema,
+}
+
+/// Which server.
+#[derive(Debug, Clone, Args)]
+pub struct Which {
+    /// A server that runs already: http://HOST:PORT.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// A shell command that starts one; it must listen on 127.0.0.1 at <<port>> (also in $PORT).
+    #[arg(long, value_name = "COMMAND")]
+    start: Option<String>,
+    /// A server that targets/NAME.toml knows how to start, with the options that each setup needs.
+    #[arg(long, value_name = "NAME")]
+    target: Option<String>,
+    /// Another directory with the app, instead of the suite's own.
+    #[arg(long, value_name = "DIR")]
+    app_dir: Option<PathBuf>,
+}
+
+impl Which {
+    /// The launcher, and the server's name for reports.
+    pub fn launcher(&self, suite: &Suite) -> Result<(Launcher, String), String> {
+        let (source, name) = match (&self.url, &self.start, &self.target) {
+            (Some(url), None, None) => (Source::Address(Launcher::address_of(url)?), url.clone()),
+            (None, Some(command), None) => (Source::Command(command.clone()), command.clone()),
+            (None, None, Some(target)) => (Launcher::target(target, &suite.root)?, target.clone()),
+            _ => return Err("exactly one of --url, --start and --target says which server".into()),
+        };
+        Ok((Launcher { source, root: suite.root.clone(), apps: self.app_dir.clone() }, name))
+    }
+}
+
+/// Which cases; all that are given must hold.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Selection {
+    /// Only these suites.
+    #[arg(long, value_name = "SUITE", value_delimiter = ',')]
+    pub suite: Vec<String>,
+    /// Only these levels: MUST, SHOULD, MAY.
+    #[arg(long, value_name = "LEVEL", value_delimiter = ',', value_parser = level)]
+    pub level: Vec<Level>,
+    /// Only cases whose id is this or begins with it; `*` stands for anything.
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    pub id: Vec<String>,
+}
+
+fn level(text: &str) -> Result<Level, String> {
+    match text.to_ascii_uppercase().as_str() {
+        "MUST" => Ok(Level::Must),
+        "SHOULD" => Ok(Level::Should),
+        "MAY" => Ok(Level::May),
+        _ => Err("MUST, SHOULD or MAY".into()),
+    }
+}
+
+impl Selection {
+    /// The cases selected.
+    pub fn of<'a>(&self, suite: &'a Suite) -> Vec<&'a Loaded> {
+        let selected = |case: &&Loaded| {
+            (self.suite.is_empty() || self.suite.contains(&case.suite))
+                && (self.level.is_empty() || self.level.contains(&case.level))
+                && (self.id.is_empty() || self.id.iter().any(|pattern| fits(pattern, &case.id)))
+        };
+        suite.cases.iter().filter(selected).collect()
+    }
+}
+
+/// Whether the pattern, with `*` for anything, fits the start of the id at a whole part of it.
+fn fits(pattern: &str, id: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| id.strip_prefix(first)) else { return false };
+    for part in parts {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.is_empty() || rest.starts_with('/') || pattern.ends_with(['*', '/'])
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    selection: Selection,
+    /// Cases at a time.
+    #[arg(long, short, default_value_t = 8, value_name = "N")]
+    jobs: usize,
+    /// Known deviations; without it, expectations/NAME.toml of the target.
+    #[arg(long, value_name = "FILE")]
+    expectations: Option<PathBuf>,
+    /// Write the results as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the results as JUnit XML.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Write the results as TAP.
+    #[arg(long, value_name = "FILE")]
+    tap: Option<PathBuf>,
+    /// Show known deviations in full, too.
+    #[arg(long, short)]
+    verbose: bool,
+    /// Do not try a new connection behind each case.
+    #[arg(long)]
+    no_liveness: bool,
+}
+
+/// Runs the command line; the exit code, or what kept it from running.
+pub fn main() -> Result<u8, String> {
+    let cli = Cli::parse();
+    let root = cli.suite_dir.clone().unwrap_or_else(Suite::default_root);
+    if matches!(cli.command, Command::Schema) {
+        println!("{}", schema());
+        return Ok(AS_EXPECTED);
+    }
+    let suite = Suite::load(&root)?;
+    match cli.command {
+        Command::Run(arguments) => run_command(&suite, &arguments),
+        Command::List(selection) => {
+            for case in selection.of(&suite) {
+                println!("{}\t{:?}\t{}\t{}", case.id, case.level, case.source, case.case.title);
+            }
+            Ok(AS_EXPECTED)
+        }
+        Command::Schema => unreachable!("answered above"),
+    }
+}
+
+/// The JSON Schema of case files.
+pub fn schema() -> String {
+    let schema = schemars::schema_for!(crate::case::CaseFile);
+    serde_json::to_string_pretty(&schema).expect("a schema is JSON")
+}
+
+fn run_command(suite: &Suite, arguments: &RunArgs) -> Result<u8, String> {
+    let (launcher, name) = arguments.which.launcher(suite)?;
+    let cases = arguments.selection.of(suite);
+    if cases.is_empty() {
+        return Err("no case is selected".into());
+    }
+    let progress = ProgressBar::new(cases.len() as u64);
+    if std::io::stderr().is_terminal() {
+        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}").expect("a template");
+        progress.set_style(style);
+    } else {
+        progress.set_draw_target(indicatif::ProgressDrawTarget::hidden());
+    }
+    let context = Context { suite, launcher: &launcher, liveness: !arguments.no_liveness };
+    let results = run::run(context, &cases, arguments.jobs, &|result| {
+        progress.set_message(result.id.clone());
+        progress.inc(1);
+    });
+    progress.finish_and_clear();
+    let mut run = Run { server: name, results, stale: Vec::new() };
+    let known = match (&arguments.expectations, &arguments.which.target) {
+        (Some(path), _) => Expectations::load(path)?,
+        (None, Some(target)) => Expectations::load(&suite.root.join(format!("expectations/{target}.toml")))?,
+        (None, None) => Expectations::default(),
+    };
+    run.stale = known.apply(suite, &mut run.results);
+    print!("{}", report::human(&run, arguments.verbose));
+    let write = |path: &Option<PathBuf>, text: String| match path {
+        Some(path) => std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display())),
+        None => Ok(()),
+    };
+    write(&arguments.json, format!("{:#}\n", report::json(&run)))?;
+    write(&arguments.tap, report::tap(&run))?;
+    write(&arguments.junit, report::junit(&run)?)?;
+    if run.total() == 0 {
+        return Err("no case could be run".into());
+    }
+    Ok(if run.is_as_expected() { AS_EXPECTED } else { DEVIATION })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_selected_by_whole_parts_and_stars() {
+        for (pattern, id, expected) in [
+            ("http", "http/a/b", true),
+            ("http/a", "http/a/b", true),
+            ("http/a", "http/ab/c", false),
+            ("http/a/b", "http/a/b", true),
+            ("*/b", "http/a/b", true),
+            ("http/*/b", "http/a/bc", false),
+            ("http/a*", "http/ab/c", true),
+            ("dispatch", "http/a/b", false),
+        ] {
+            assert_eq!(fits(pattern, id), expected, "{pattern} {id}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,25 @@
+//! Holds any HTTP/1.1 server against cases written as data, over a socket.
+//!
+//! The way of a case: [`case`] is its format, [`suite`] reads it from disk and completes it, [`server`] starts what it runs against,
+//! [`exec`] sends and reads ([`client`], [`response`]) and compares ([`judge`]), [`run`] does that for many at once, [`expectations`]
+//! says which deviations are known, [`report`] tells people and machines.
+//!
+//! It knows a server by its address, or by a command that starts it, and nothing else: it does not depend on the server that it comes
+//! with, which is judged like any other. What a case means is in INTERPRETING.md, for whoever writes another runner.
+
+#![deny(unsafe_code)]
+
+pub mod case;
+pub mod cli;
+pub mod client;
+pub mod exec;
+pub mod expectations;
+pub mod judge;
+pub mod process;
+pub mod report;
+pub mod response;
+pub mod run;
+pub mod server;
+pub mod suite;
+pub mod template;
+pub mod verdict;

@@ -1,0 +1,64 @@
+//! The steps that are about processes: starts that fail, signals, exits, logs.
+
+use std::time::{Duration, Instant};
+
+use crate::case::Step;
+use crate::exec::Context;
+use crate::server::{NoServer, Server, free_port};
+
+/// How long a server may take to end, or to fail to start.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a line of the log may take.
+const LOG_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Does what `step` says about processes.
+pub fn step(step: &Step, setup: &str, context: Context<'_>, server: &mut Server) -> Result<(), String> {
+    if let Some(start) = &step.start {
+        failing_start(start, context)?;
+    }
+    if let Some(signal) = &step.signal {
+        server.signal(signal)?;
+    }
+    if let Some(text) = &step.log {
+        let started = Instant::now();
+        let log = || server.process.as_ref().map(|process| process.log()).unwrap_or_default();
+        while !log().contains(text.as_str()) {
+            if started.elapsed() > LOG_TIMEOUT {
+                return Err(format!("the output does not contain {text:?}; its end is:\n{}", server.log_end()));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    if let Some(code) = step.exit {
+        let process = server.process.as_mut().ok_or("exits need a server that the runner starts")?;
+        match process.wait(EXIT_TIMEOUT) {
+            Some(status) if status.code() == Some(code) => {}
+            Some(status) => return Err(format!("the server ended with {status}, not {code}:\n{}", server.log_end())),
+            None => return Err("the server does not end".into()),
+        }
+    }
+    if step.restart {
+        let port = server.address.port();
+        server.process = None;
+        let again = context.launcher.launch_on(setup, &context.suite.setups[setup], port);
+        *server = again.map_err(|why| format!("the server does not start again: {why:?}"))?;
+    }
+    Ok(())
+}
+
+fn failing_start(start: &crate::case::Start, context: Context<'_>) -> Result<(), String> {
+    let setup = context.suite.setups.get(&start.setup).ok_or_else(|| format!("no setup {}", start.setup))?;
+    let mut process = context.launcher.spawn(&start.setup, setup, free_port()).map_err(|why| match why {
+        NoServer::CannotConfigure(why) | NoServer::NoOption(why) | NoServer::DidNotStart(why) => why,
+    })?;
+    let status = process.wait(EXIT_TIMEOUT).ok_or("the server started, and should not")?;
+    let log = process.log();
+    if status.code() != Some(start.exit) {
+        return Err(format!("the server ended with {status}, not {}:\n{log}", start.exit));
+    }
+    match start.output.iter().find(|text| !log.contains(text.as_str())) {
+        Some(text) => Err(format!("the output does not contain {text:?}:\n{log}")),
+        None => Ok(()),
+    }
+}

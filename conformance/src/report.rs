@@ -1,0 +1,152 @@
+//! Reports of a run: for a person, as JSON, TAP, and JUnit XML.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use crate::exec::shown;
+use crate::verdict::{CaseResult, Run, Verdict};
+
+/// What a person reads: each deviation with what was sent, what came back and which rule that breaks; the sums last.
+pub fn human(run: &Run, verbose: bool) -> String {
+    let mut text = String::new();
+    for result in &run.results {
+        let shown = result.is_deviation() || result.is_unexpected_pass() || (verbose && !result.verdict.passes());
+        if shown {
+            one(&mut text, result);
+        }
+    }
+    for id in &run.stale {
+        let _ = writeln!(text, "STALE         {id}: the expectations name a case that does not exist\n");
+    }
+    let counts = run.counts();
+    let count = |verdict| counts.get(&verdict).copied().unwrap_or(0);
+    let known = run.results.iter().filter(|result| !result.verdict.passes() && result.known.is_some()).count();
+    let _ = writeln!(
+        text,
+        "{}: {} of {} cases passed ({} ok, {} lenient), {} failed, {} unimplemented, {known} of these known; {} not run",
+        run.server,
+        run.passed(),
+        run.total(),
+        count(Verdict::Ok),
+        count(Verdict::Lenient),
+        count(Verdict::Failed),
+        count(Verdict::Unimplemented),
+        count(Verdict::Skipped),
+    );
+    text
+}
+
+fn one(text: &mut String, result: &CaseResult) {
+    let heading = if result.is_unexpected_pass() { "PASSES" } else { result.verdict.name() };
+    let _ = writeln!(text, "{:<13} {}  [{:?}, {}]", heading.to_uppercase(), result.id, result.level, result.source);
+    let _ = writeln!(text, "  rule        {}", result.title);
+    if result.is_unexpected_pass() {
+        let known = result.known.as_deref().unwrap_or("");
+        let _ = writeln!(text, "  known as    {known}\n  so          take it out of the expectations");
+    }
+    for reason in &result.reasons {
+        let _ = writeln!(text, "  broken      {}", reason.replace('\n', "\n              "));
+    }
+    if let Some(known) = &result.known {
+        let _ = writeln!(text, "  known       {known}");
+    }
+    for (name, events) in &result.exchange {
+        for line in shown(events) {
+            let _ = writeln!(text, "  {name:<3} {line}");
+        }
+    }
+    let _ = writeln!(text, "  connection  {}\n", result.ending);
+}
+
+/// `total`, `passed`, the count of each verdict, and under `cases` each case by its id.
+pub fn json(run: &Run) -> Value {
+    let counts: serde_json::Map<_, _> =
+        run.counts().into_iter().map(|(verdict, count)| (verdict.name().to_owned(), count.into())).collect();
+    let cases: serde_json::Map<_, _> = run
+        .results
+        .iter()
+        .map(|result| {
+            let value = json!({
+                "verdict": result.verdict,
+                "level": result.level,
+                "title": result.title,
+                "source": result.source,
+                "connection": result.ending,
+                "reasons": result.reasons,
+                "known": result.known,
+                "took_ms": result.took_ms,
+            });
+            (result.id.clone(), value)
+        })
+        .collect();
+    json!({
+        "server": run.server,
+        "total": run.total(),
+        "passed": run.passed(),
+        "as_expected": run.is_as_expected(),
+        "counts": counts,
+        "stale": run.stale,
+        "cases": cases,
+    })
+}
+
+/// TAP version 14: known deviations are `TODO`, cases that were not run are `SKIP`.
+pub fn tap(run: &Run) -> String {
+    let mut text = format!("TAP version 14\n1..{}\n", run.results.len());
+    for (number, result) in run.results.iter().enumerate() {
+        let ok = result.verdict.passes() || result.verdict == Verdict::Skipped;
+        let directive = match (&result.known, result.verdict) {
+            (_, Verdict::Skipped) => format!(" # SKIP {}", result.reasons.join("; ")),
+            (Some(known), _) => format!(" # TODO {known}"),
+            _ => String::new(),
+        };
+        let directive = directive.replace('\n', " ");
+        let _ = writeln!(text, "{} {} - {}{directive}", if ok { "ok" } else { "not ok" }, number + 1, result.id);
+        for reason in result.reasons.iter().filter(|_| !ok) {
+            let _ = writeln!(text, "# {}", reason.replace('\n', "\n# "));
+        }
+    }
+    text
+}
+
+/// JUnit XML: one suite for each suite; a known deviation is skipped, with its reason.
+pub fn junit(run: &Run) -> Result<String, String> {
+    use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+    let mut report = Report::new(format!("conformance of {}", run.server));
+    let mut suites: Vec<TestSuite> = Vec::new();
+    for result in &run.results {
+        let mut status = match (result.verdict, &result.known) {
+            (_, Some(_)) if result.is_unexpected_pass() => TestCaseStatus::non_success(NonSuccessKind::Failure),
+            (verdict, _) if verdict.passes() => TestCaseStatus::success(),
+            (Verdict::Skipped, _) | (_, Some(_)) => TestCaseStatus::skipped(),
+            _ => TestCaseStatus::non_success(NonSuccessKind::Failure),
+        };
+        let message = match &result.known {
+            Some(known) if result.is_unexpected_pass() => format!("passes, and is known as a deviation: {known}"),
+            Some(known) => known.clone(),
+            None => result.reasons.join("; "),
+        };
+        status.set_message(message);
+        let mut text = String::new();
+        one(&mut text, result);
+        if !result.verdict.passes() {
+            status.set_description(text);
+        }
+        let mut case = TestCase::new(result.id.clone(), status);
+        case.set_classname(format!("{}.{:?}", result.suite, result.level))
+            .set_time(std::time::Duration::from_millis(result.took_ms));
+        match suites.iter_mut().find(|suite| suite.name.as_str() == result.suite) {
+            Some(suite) => {
+                suite.add_test_case(case);
+            }
+            None => {
+                let mut suite = TestSuite::new(result.suite.clone());
+                suite.add_test_case(case);
+                suites.push(suite);
+            }
+        }
+    }
+    report.add_test_suites(suites);
+    report.to_string().map_err(|error| error.to_string())
+}

@@ -1,0 +1,316 @@
+//! Servers: by address, by a command, or by a target file that knows how to start one for each setup.
+//!
+//! A started server is a process group of its own, ended by its own handle whatever happens; its output goes to a file, of which the
+//! report shows the end when it does not start. Nothing here knows any server: what differs between them is data in `targets/`.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use serde::Deserialize;
+
+use crate::suite::{Setup, parse_file};
+
+/// How long a server may take until it accepts connections.
+pub const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a server may take to end once it is told to.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// `targets/<name>.toml`: how to start a server.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// What it is.
+    pub about: String,
+    /// The program, first of the command.
+    pub program: Program,
+    /// Its arguments; `<<port>>`, `<<app>>`, `<<apps>>` (the directory), `<<root>>` (the suite) and `<<options>>` are filled in.
+    pub arguments: Vec<String>,
+    /// Arguments of each option that a setup may ask for; `<<name>>` and `<<value>>` are filled in. `*` is for any other.
+    #[serde(default)]
+    pub options: BTreeMap<String, Vec<String>>,
+    /// Setups that make no sense for it, with the reason.
+    #[serde(default)]
+    pub without: BTreeMap<String, String>,
+    /// Environment variables, filled in as arguments are.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Arguments that print its version.
+    #[serde(default)]
+    pub version: Vec<String>,
+}
+
+/// Where a program is: a variable that names it, places relative to the suite, or the name for the search path.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Program {
+    /// The variable.
+    pub env: Option<String>,
+    /// The places.
+    #[serde(default)]
+    pub paths: Vec<PathBuf>,
+    /// The name.
+    pub name: String,
+}
+
+impl Program {
+    fn find(&self, root: &Path) -> PathBuf {
+        if let Some(path) = self.env.as_ref().and_then(std::env::var_os) {
+            return path.into();
+        }
+        let placed = self.paths.iter().map(|path| root.join(path)).find(|path| path.exists());
+        placed.unwrap_or_else(|| PathBuf::from(&self.name))
+    }
+}
+
+/// Where servers come from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// One that runs already.
+    Address(SocketAddr),
+    /// A shell command; `<<port>>` and `$PORT` are the port to listen on.
+    Command(String),
+    /// A target.
+    Target(Box<Target>),
+}
+
+/// Starts servers.
+#[derive(Debug, Clone)]
+pub struct Launcher {
+    /// From where.
+    pub source: Source,
+    /// The suite's directory.
+    pub root: PathBuf,
+    /// Another directory with the app, instead of the suite's `app`.
+    pub apps: Option<PathBuf>,
+}
+
+/// Why there is no server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoServer {
+    /// This server cannot be run so by the runner: nothing is known about it.
+    CannotConfigure(String),
+    /// This server has no such option.
+    NoOption(String),
+    /// It did not start: why, and the end of its output.
+    DidNotStart(String),
+}
+
+impl Launcher {
+    /// The address of `url`: `http://host:port`, or `host:port`.
+    pub fn address_of(url: &str) -> Result<SocketAddr, String> {
+        let authority = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
+        let authority = if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
+        let mut addresses = authority.to_socket_addrs().map_err(|error| format!("{url}: {error}"))?;
+        addresses.next().ok_or_else(|| format!("{url} has no address"))
+    }
+
+    /// Reads `targets/<name>.toml`.
+    pub fn target(name: &str, root: &Path) -> Result<Source, String> {
+        parse_file(&root.join(format!("targets/{name}.toml"))).map(|target| Source::Target(Box::new(target)))
+    }
+
+    /// The command that starts the server for this setup on this port.
+    fn command(&self, name: &str, setup: &Setup, port: u16) -> Result<Command, NoServer> {
+        let target = match &self.source {
+            Source::Address(_) => {
+                return Err(NoServer::CannotConfigure(format!(
+                    "the setup {name} needs a server that the runner starts"
+                )));
+            }
+            Source::Command(line) if name == "default" => {
+                let mut command = Command::new("sh");
+                command.arg("-c").arg(format!("exec {}", line.replace("<<port>>", &port.to_string())));
+                command.env("PORT", port.to_string());
+                return Ok(command);
+            }
+            Source::Command(_) => {
+                return Err(NoServer::CannotConfigure(format!("the setup {name} needs a target file, not a command")));
+            }
+            Source::Target(target) => target,
+        };
+        if let Some(reason) = target.without.get(name) {
+            return Err(NoServer::NoOption(reason.clone()));
+        }
+        let apps = self.apps.clone().unwrap_or_else(|| self.root.join("app"));
+        let fill = |text: &str| {
+            text.replace("<<port>>", &port.to_string())
+                .replace("<<app>>", &setup.app)
+                .replace("<<apps>>", &apps.display().to_string())
+                .replace("<<root>>", &self.root.display().to_string())
+        };
+        let mut options = Vec::new();
+        for (option, value) in &setup.options {
+            let arguments = target.options.get(option).or(target.options.get("*"));
+            let arguments =
+                arguments.ok_or_else(|| NoServer::NoOption(format!("the server has no option for {option}")))?;
+            options.extend(arguments.iter().map(|text| text.replace("<<name>>", option).replace("<<value>>", value)));
+        }
+        let mut command = Command::new(target.program.find(&self.root));
+        for argument in &target.arguments {
+            if argument == "<<options>>" {
+                command.args(&options);
+            } else {
+                command.arg(fill(argument));
+            }
+        }
+        // Found by it, the program need not hear of it, and may refuse what it does not know.
+        if let Some(variable) = &target.program.env {
+            command.env_remove(variable);
+        }
+        command.envs(target.env.iter().map(|(name, value)| (name, fill(value))));
+        Ok(command)
+    }
+
+    /// Starts a server for this setup, or takes the one that runs, and waits until it accepts connections.
+    pub fn launch(&self, name: &str, setup: &Setup) -> Result<Server, NoServer> {
+        if let (Source::Address(address), "default") = (&self.source, name) {
+            return Ok(Server { address: *address, process: None });
+        }
+        let mut last = String::new();
+        // Between choosing a port and the server's bind somebody else may take it.
+        for _ in 0..3 {
+            let port = free_port();
+            match self.launch_on(name, setup, port) {
+                Err(NoServer::DidNotStart(why)) if why.to_ascii_lowercase().contains("in use") => last = why,
+                other => return other,
+            }
+        }
+        Err(NoServer::DidNotStart(last))
+    }
+
+    /// Starts a server on this port.
+    pub fn launch_on(&self, name: &str, setup: &Setup, port: u16) -> Result<Server, NoServer> {
+        let mut server =
+            Server { address: SocketAddr::from(([127, 0, 0, 1], port)), process: Some(self.spawn(name, setup, port)?) };
+        let started = Instant::now();
+        loop {
+            if TcpStream::connect_timeout(&server.address, Duration::from_secs(1)).is_ok() {
+                return Ok(server);
+            }
+            if let Some(status) = server.exited() {
+                return Err(NoServer::DidNotStart(format!("the server ended with {status}:\n{}", server.log_end())));
+            }
+            if started.elapsed() > START_TIMEOUT {
+                return Err(NoServer::DidNotStart(format!("the server does not listen:\n{}", server.log_end())));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Starts the process alone, without waiting for it to listen.
+    pub fn spawn(&self, name: &str, setup: &Setup, port: u16) -> Result<Process, NoServer> {
+        let mut command = self.command(name, setup, port)?;
+        let failed = |error: std::io::Error| NoServer::DidNotStart(error.to_string());
+        let log = tempfile::NamedTempFile::new().map_err(failed)?;
+        let output = log.reopen().map_err(failed)?;
+        let errors: File = output.try_clone().map_err(failed)?;
+        let program = command.get_program().to_owned();
+        let child = command.process_group(0).stdin(Stdio::null()).stdout(output).stderr(errors).spawn();
+        let child = child.map_err(|error| NoServer::DidNotStart(format!("{}: {error}", program.display())))?;
+        Ok(Process { child, log })
+    }
+
+    /// What the server says of its version, in one line.
+    pub fn version(&self) -> Option<String> {
+        let Source::Target(target) = &self.source else { return None };
+        let output = Command::new(target.program.find(&self.root)).args(&target.version).output().ok()?;
+        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        output.status.success().then(|| text.lines().last().unwrap_or("").to_owned())
+    }
+}
+
+/// A port that was free just now.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// A process that was started; it ends with this value.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    log: tempfile::NamedTempFile,
+}
+
+impl Process {
+    /// Its exit status, if it has ended.
+    pub fn exited(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// What it wrote.
+    pub fn log(&self) -> String {
+        std::fs::read(self.log.path()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self, within: Duration) -> Option<ExitStatus> {
+        let started = Instant::now();
+        while started.elapsed() < within {
+            if let Some(status) = self.exited() {
+                return Some(status);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        None
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.exited().is_none() {
+            let _ = kill_process(self.pid(), Signal::TERM);
+            self.wait(STOP_TIMEOUT);
+        }
+        // What it left behind in its group, and it itself where it does not end.
+        let _ = kill_process_group(self.pid(), Signal::KILL);
+        let _ = self.child.wait();
+    }
+}
+
+/// A server that accepts connections.
+#[derive(Debug)]
+pub struct Server {
+    /// Where.
+    pub address: SocketAddr,
+    /// The process, where the runner started it.
+    pub process: Option<Process>,
+}
+
+impl Server {
+    /// Its exit status, if it is a process that has ended.
+    pub fn exited(&mut self) -> Option<ExitStatus> {
+        self.process.as_mut().and_then(Process::exited)
+    }
+
+    /// The last lines of its output.
+    pub fn log_end(&self) -> String {
+        let log = self.process.as_ref().map(Process::log).unwrap_or_default();
+        let lines: Vec<_> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
+    /// Sends a signal by name.
+    pub fn signal(&self, name: &str) -> Result<(), String> {
+        let process = self.process.as_ref().ok_or("signals need a server that the runner starts")?;
+        let signal = match name {
+            "TERM" => Signal::TERM,
+            "INT" => Signal::INT,
+            "HUP" => Signal::HUP,
+            "KILL" => Signal::KILL,
+            _ => return Err(format!("no signal {name}: TERM, INT, HUP or KILL")),
+        };
+        kill_process(process.pid(), signal).map_err(|error| error.to_string())
+    }
+}

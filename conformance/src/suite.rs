@@ -1,0 +1,187 @@
+//! The suite on disk: reads `cases/**/*.toml` and `setups.toml`, fills in the defaults, and refuses what does not make sense.
+//!
+//! A case that loads is complete: a level, a source, a setup that exists, bytes to send or steps. What a person may get wrong in a
+//! file is told with the file and the case's id, and all of it at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::case::{After, Answers, Case, CaseFile, Defaults, Level, Outcome};
+use crate::template::{Values, expand, request};
+
+/// How a server is to be run for a group of cases: an app, and options by name.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Setup {
+    /// What it is for.
+    pub about: String,
+    /// `module:attribute` in `app/`, or a manifest there.
+    pub app: String,
+    /// Option to value, both as the reference's command line names them; a target says how to pass them on.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
+}
+
+/// A case with everything filled in.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// `suite/topic/id`.
+    pub id: String,
+    /// The suite.
+    pub suite: String,
+    /// How binding it is.
+    pub level: Level,
+    /// Where the rule stands.
+    pub source: String,
+    /// The name of its setup.
+    pub setup: String,
+    /// The right answers, in order.
+    pub expect: Answers,
+    /// What must hold afterwards.
+    pub after: After,
+    /// As written, with the defaults for `lenient` and `unimplemented` added.
+    pub case: Case,
+}
+
+impl Loaded {
+    /// The bytes of its first write; None where it has steps.
+    pub fn bytes(&self, values: &Values) -> Result<Option<Vec<u8>>, String> {
+        match (&self.case.send, &self.case.request) {
+            (Some(send), _) => expand(send, values).map(Some),
+            (_, Some(line)) => request(line, &self.case.headers, self.case.body.as_deref(), values).map(Some),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// All cases and setups.
+#[derive(Debug, Clone)]
+pub struct Suite {
+    /// The directory that holds `cases`, `setups.toml`, `targets`, `expectations` and `app`.
+    pub root: PathBuf,
+    /// The cases, by id.
+    pub cases: Vec<Loaded>,
+    /// The setups, by name.
+    pub setups: BTreeMap<String, Setup>,
+}
+
+impl Suite {
+    /// Where the suite is unless it is said: `./conformance`, `.`, or where this program was built from.
+    pub fn default_root() -> PathBuf {
+        let here = ["conformance", "."].map(PathBuf::from);
+        let found = here.into_iter().find(|root| root.join("setups.toml").is_file());
+        found.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")))
+    }
+
+    /// Reads all of it; the error lists every mistake.
+    pub fn load(root: &Path) -> Result<Self, String> {
+        let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;
+        let setups: BTreeMap<String, Setup> = parse_file(&root.join("setups.toml"))?;
+        let mut suite = Self { cases: Vec::new(), setups, root };
+        let mut mistakes = Vec::new();
+        for path in toml_files(&suite.root.join("cases")) {
+            match parse_file::<CaseFile>(&path) {
+                Ok(file) => suite.add(&path, file, &mut mistakes),
+                Err(error) => mistakes.push(error),
+            }
+        }
+        let mut seen = BTreeSet::new();
+        mistakes.extend(
+            suite.cases.iter().filter(|case| !seen.insert(&case.id)).map(|case| format!("{} is there twice", case.id)),
+        );
+        if !mistakes.is_empty() {
+            return Err(mistakes.join("\n"));
+        }
+        if suite.cases.is_empty() {
+            return Err(format!("{} holds no cases", suite.root.join("cases").display()));
+        }
+        suite.cases.sort_by(|left, right| left.id.cmp(&right.id));
+        Ok(suite)
+    }
+
+    fn add(&mut self, path: &Path, file: CaseFile, mistakes: &mut Vec<String>) {
+        let place = path.strip_prefix(&self.root).unwrap_or(path).display().to_string();
+        if place != format!("cases/{}/{}.toml", file.suite, file.topic) {
+            mistakes.push(format!("{place}: says that it is {}/{}", file.suite, file.topic));
+        }
+        for case in file.cases {
+            let id = format!("{}/{}/{}", file.suite, file.topic, case.id);
+            match self.complete(id, &file.suite, case, &file.defaults) {
+                Ok(loaded) => self.cases.push(loaded),
+                Err(mistake) => mistakes.push(format!("{place}: {mistake}")),
+            }
+        }
+    }
+
+    fn complete(&self, id: String, suite: &str, mut case: Case, defaults: &Defaults) -> Result<Loaded, String> {
+        let needs = |what: &str| format!("{id} has no {what}, and neither do the defaults of its file");
+        let level = case.level.or(defaults.level).ok_or_else(|| needs("level"))?;
+        let source = case.source.clone().or(defaults.source.clone()).ok_or_else(|| needs("source"))?;
+        let setup = case.setup.clone().or(defaults.setup.clone()).unwrap_or("default".into());
+        if !self.setups.contains_key(&setup) {
+            return Err(format!("{id}: setups.toml has no {setup:?}"));
+        }
+        if !case.id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-') {
+            return Err(format!("{id}: an id has lower case, digits and hyphens"));
+        }
+        let ways = [case.send.is_some(), case.request.is_some(), !case.steps.is_empty()];
+        if ways.iter().filter(|way| **way).count() != 1 {
+            return Err(format!("{id}: exactly one of `send`, `request` and `steps` says what to do"));
+        }
+        let expect = if case.steps.is_empty() {
+            let own = case.expect.clone();
+            if own.is_none() {
+                case.lenient.extend(defaults.lenient.iter().cloned());
+                case.unimplemented.extend(defaults.unimplemented.iter().cloned());
+            }
+            own.or(defaults.expect.clone()).ok_or_else(|| needs("expect"))?
+        } else if case.expect.is_some() || !case.or.is_empty() || !case.lenient.is_empty() {
+            return Err(format!("{id}: `expect`, `or` and `lenient` are for cases without steps"));
+        } else {
+            Answers::Many(Vec::new())
+        };
+        let default_after = if case.steps.is_empty() { defaults.after } else { Some(After::Any) };
+        let after = case.after.or(default_after).unwrap_or_default();
+        let loaded = Loaded { suite: suite.to_owned(), level, source, setup, expect, after, case, id };
+        let values = Values { host: "host".into(), number: None };
+        loaded.bytes(&values).map_err(|error| format!("{}: {error}", loaded.id))?;
+        Ok(loaded)
+    }
+}
+
+/// The outcomes of a case that are right, and those that pass, and those of a missing feature; the first is the one meant.
+pub fn outcomes(loaded: &Loaded) -> Vec<(crate::verdict::Verdict, Outcome)> {
+    use crate::verdict::Verdict;
+    let meant = Outcome { expect: loaded.expect.clone(), after: loaded.after };
+    let case = &loaded.case;
+    let all =
+        [(Verdict::Ok, &case.or), (Verdict::Lenient, &case.lenient), (Verdict::Unimplemented, &case.unimplemented)];
+    let others = all.into_iter().flat_map(|(verdict, list)| list.iter().map(move |outcome| (verdict, outcome.clone())));
+    std::iter::once((Verdict::Ok, meant)).chain(others).collect()
+}
+
+/// Reads a TOML file; the error names it.
+pub fn parse_file<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Every TOML file below `directory`, sorted.
+pub fn toml_files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut left = vec![directory.to_owned()];
+    while let Some(directory) = left.pop() {
+        let entries = std::fs::read_dir(&directory).into_iter().flatten().flatten();
+        for path in entries.map(|entry| entry.path()) {
+            if path.is_dir() {
+                left.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "toml") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
