@@ -35,7 +35,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run cases against a server. Exit code 0: as expected; 1: a deviation, or an unexpected pass; 2: could not run.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// List the cases: id, level, source, title.
     List(Selection),
     /// Print the JSON Schema of case files.

@@ -17,7 +17,7 @@ pub fn expand(text: &str, values: &Values) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find("<<") {
-        bytes.extend_from_slice(rest[..start].as_bytes());
+        bytes.extend_from_slice(&rest.as_bytes()[..start]);
         let inside = &rest[start + 2..];
         let end = inside.find(">>").ok_or_else(|| format!("`<<` without `>>` in {text:?}"))?;
         one(&inside[..end], values, &mut bytes)?;
