@@ -45,3 +45,8 @@ def fails() -> None:
 @failing.get("/")
 def other() -> str:
     return "never"
+
+
+@app.get("/probe")
+def probe() -> str:
+    return "polygil conformance probe"

@@ -13,3 +13,7 @@ class Users:
 
 def good() -> str:
     return "good"
+
+
+def probe() -> str:
+    return "polygil conformance probe"

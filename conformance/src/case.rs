@@ -111,7 +111,7 @@ pub struct Case {
     /// For what one write and its answers cannot say: steps, in order. Excludes `request`, `send`, `or`, `lenient`.
     #[serde(default)]
     pub steps: Vec<Step>,
-    /// Milliseconds to wait for each answer; 5000 without it.
+    /// Milliseconds to wait for each answer; 10000 without it.
     pub within_ms: Option<u64>,
 }
 
@@ -303,9 +303,9 @@ pub struct Step {
     pub start: Option<Start>,
     /// Send a signal to the server: `TERM`, `INT`, `HUP` or `KILL`.
     pub signal: Option<String>,
-    /// The server ends by itself within ten seconds, with this exit code.
+    /// The server ends by itself within thirty seconds, with this exit code.
     pub exit: Option<i32>,
-    /// Wait, up to five seconds, until the server's output contains this.
+    /// Wait, up to ten seconds, until the server's output contains this.
     pub log: Option<String>,
     /// Start the server anew, on the same port, with the same setup.
     #[serde(default)]

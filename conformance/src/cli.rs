@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::case::Level;
-use crate::exec::Context;
+use crate::exec::{ANSWER_TIMEOUT, Context};
 use crate::expectations::Expectations;
 use crate::server::{Launcher, Source};
 use crate::suite::{Loaded, Suite};
@@ -48,7 +48,7 @@ pub struct Which {
     /// A server that runs already: http://HOST:PORT.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// A shell command that starts one; it must listen on 127.0.0.1 at <<port>> (also in $PORT).
+    /// A shell command that starts one; it must listen on 127.0.0.1 at `<<port>>` (also in $PORT).
     #[arg(long, value_name = "COMMAND")]
     start: Option<String>,
     /// A server that targets/NAME.toml knows how to start, with the options that each setup needs.
@@ -189,7 +189,7 @@ fn run_command(suite: &Suite, arguments: &RunArgs) -> Result<u8, String> {
     } else {
         progress.set_draw_target(indicatif::ProgressDrawTarget::hidden());
     }
-    let context = Context { suite, launcher: &launcher, liveness: !arguments.no_liveness };
+    let context = Context { suite, launcher: &launcher, liveness: !arguments.no_liveness, patience: ANSWER_TIMEOUT };
     let results = run::run(context, &cases, arguments.jobs, &|result| {
         progress.set_message(result.id.clone());
         progress.inc(1);

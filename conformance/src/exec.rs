@@ -3,7 +3,7 @@
 //! Cases with one write have alternatives: everything is read first, then the first outcome that fits is the verdict. Cases with steps
 //! are judged step by step, since what is sent next may depend on what was read. Behind either, a new connection shows that the server
 //! still serves: a server that answers nothing must not pass for one that refused. The parts with other processes are in
-//! [`process`](crate::process).
+//! [`process`].
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use crate::template::{Values, expand, request};
 use crate::verdict::{CaseResult, Verdict};
 
 /// How long an answer may take where the case does not say.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the server may take to close a connection that it must close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -36,6 +36,8 @@ pub struct Context<'a> {
     pub launcher: &'a Launcher,
     /// Whether a new connection is tried behind each case.
     pub liveness: bool,
+    /// How long an answer may take where the case does not say; 10 seconds, but for servers that are known to be silent.
+    pub patience: Duration,
 }
 
 /// What came of a case.
@@ -52,14 +54,18 @@ struct Seen {
 pub fn run_case(context: Context<'_>, loaded: &Loaded, server: &mut Server) -> CaseResult {
     let started = Instant::now();
     let values = Values { host: server.address.to_string(), number: None };
+    let patience = context.patience;
     let mut seen = if loaded.case.steps.is_empty() {
-        one_exchange(loaded, server, &values)
+        one_exchange(loaded, server, &values, patience)
     } else {
         Steps::new(context, loaded, server, &values).run()
     };
-    if context.liveness && seen.verdict.passes() && !seen.alive && server.exited().is_none() {
+    // A case that ends its server leaves nothing to try.
+    let ended = loaded.case.steps.iter().any(|step| step.signal.is_some() || step.exit.is_some());
+    let tries = context.liveness && !seen.alive && !ended && needs_server(loaded);
+    if tries && seen.verdict.passes() && server.exited().is_none() {
         let why = match Client::connect(server.address) {
-            Ok(mut client) => probe(&mut client, &values).err(),
+            Ok(mut client) => probe(&mut client, &values, patience).err(),
             Err(error) => Some(error.to_string()),
         };
         if let Some(why) = why {
@@ -86,11 +92,16 @@ pub fn run_case(context: Context<'_>, loaded: &Loaded, server: &mut Server) -> C
     }
 }
 
+/// Whether the case is about the server that it runs against, and not about others that fail to start.
+pub fn needs_server(loaded: &Loaded) -> bool {
+    loaded.case.steps.is_empty() || loaded.case.steps.iter().any(|step| step.start.is_none())
+}
+
 /// Asks on this connection for what every server under test has.
-fn probe(client: &mut Client, values: &Values) -> Result<(), String> {
+fn probe(client: &mut Client, values: &Values, patience: Duration) -> Result<(), String> {
     let bytes = request(&format!("GET {}", PROBE.0), &[], None, values)?;
     client.send(&bytes, false);
-    match client.answer("GET", ANSWER_TIMEOUT) {
+    match client.answer("GET", patience) {
         Ok(response) if response.status == 200 && response.body == PROBE.1 => Ok(()),
         Ok(response) => Err(format!("a request behind it got {} {:?}", response.status, lossy(&response.body))),
         Err(missing) => Err(format!("a request behind it: {missing}")),
@@ -98,19 +109,19 @@ fn probe(client: &mut Client, values: &Values) -> Result<(), String> {
 }
 
 /// What holds of the connection, tried in the way that `after` needs.
-fn afterwards(client: &mut Client, after: After, values: &Values) -> Result<(), String> {
+fn afterwards(client: &mut Client, after: After, values: &Values, patience: Duration) -> Result<(), String> {
     match after {
         After::Any if client.left_over().is_empty() => Ok(()),
         After::Any => Err(format!("more came than the answers expected: {:?}", lossy(client.left_over()))),
         After::Open if client.ending != Ending::Open => Err("the connection is closed, not open".into()),
-        After::Open => probe(client, values),
-        After::Closed if client.wait_for_end(CLOSE_TIMEOUT) => Ok(()),
+        After::Open => probe(client, values, patience),
+        After::Closed if client.wait_for_end(CLOSE_TIMEOUT.min(patience)) => Ok(()),
         After::Closed if client.left_over().is_empty() => Err("the connection is open, not closed".into()),
         After::Closed => Err(format!("more came than the answers expected: {:?}", lossy(client.left_over()))),
     }
 }
 
-fn one_exchange(loaded: &Loaded, server: &Server, values: &Values) -> Seen {
+fn one_exchange(loaded: &Loaded, server: &Server, values: &Values, patience: Duration) -> Seen {
     let failed = |reason: String| Seen {
         clients: Vec::new(),
         answers: Vec::new(),
@@ -130,7 +141,7 @@ fn one_exchange(loaded: &Loaded, server: &Server, values: &Values) -> Seen {
     if loaded.case.half_close {
         client.half_close();
     }
-    let within = loaded.case.within_ms.map_or(ANSWER_TIMEOUT, Duration::from_millis);
+    let within = loaded.case.within_ms.map_or(patience, Duration::from_millis);
     let outcomes = outcomes(loaded);
     let count = outcomes.iter().map(|(_, outcome)| outcome.expect.list().len()).max().unwrap_or(0);
     let mut answers = Vec::new();
@@ -160,7 +171,7 @@ fn one_exchange(loaded: &Loaded, server: &Server, values: &Values) -> Seen {
             wrong.extend(broken(response, expect, values).into_iter().map(|rule| format!("{place}{rule}")));
         }
         if wrong.is_empty() {
-            let found = afterwards(&mut client, outcome.after, values);
+            let found = afterwards(&mut client, outcome.after, values, patience);
             match found {
                 Ok(()) => {
                     let alive = outcome.after == After::Open;
@@ -213,7 +224,7 @@ impl<'a> Steps<'a> {
             }
         }
         if let (Some((_, client)), true) = (self.clients.last_mut(), self.reasons.is_empty())
-            && let Err(why) = afterwards(client, self.loaded.after, self.values)
+            && let Err(why) = afterwards(client, self.loaded.after, self.values, self.context.patience)
         {
             self.reasons.push(why);
         }
@@ -264,17 +275,17 @@ impl<'a> Steps<'a> {
             self.expect(&name, expect)?;
         }
         if let Some(after) = step.after {
-            let values = self.values;
-            afterwards(self.client(&name)?, after, values)?;
+            let (values, patience) = (self.values, self.context.patience);
+            afterwards(self.client(&name)?, after, values, patience)?;
         }
         if let Some(load) = &step.load {
-            run_load(load, self.server, self.values)?;
+            run_load(load, self.server, self.values, self.context.patience)?;
         }
         process::step(step, &self.loaded.setup, self.context, self.server)
     }
 
     fn expect(&mut self, name: &str, expect: &Expect) -> Result<(), String> {
-        let within = self.loaded.case.within_ms.map_or(ANSWER_TIMEOUT, Duration::from_millis);
+        let within = self.loaded.case.within_ms.map_or(self.context.patience, Duration::from_millis);
         let asked = self.asked.get_mut(name).and_then(VecDeque::pop_front);
         let method = expect.to.clone().or(asked).unwrap_or("GET".into());
         let response = self.client(name)?.answer(&method, within).map_err(|missing| missing.to_string())?;
@@ -296,14 +307,14 @@ impl<'a> Steps<'a> {
 }
 
 /// Many requests at once; the error is the first answer that was none of those expected.
-fn run_load(load: &Load, server: &Server, values: &Values) -> Result<(), String> {
+fn run_load(load: &Load, server: &Server, values: &Values, patience: Duration) -> Result<(), String> {
     let started = Instant::now();
     let expected = load.expect.list();
     let one = |number: usize, client: &mut Client| -> Result<usize, String> {
         let values = Values { number: Some(number), ..values.clone() };
         let bytes = request(&load.request, &[], load.body.as_deref(), &values)?;
         client.send(&bytes, false);
-        let within = Duration::from_millis(load.within_ms.unwrap_or(20_000));
+        let within = load.within_ms.map_or(patience * 2, Duration::from_millis).min(patience * 2);
         let response =
             client.answer(&method_of(&bytes), within).map_err(|missing| format!("request {number}: {missing}"))?;
         let wrong: Vec<_> = expected.iter().map(|expect| broken(&response, expect, &values)).collect();

@@ -7,10 +7,10 @@ use crate::exec::Context;
 use crate::server::{NoServer, Server, free_port};
 
 /// How long a server may take to end, or to fail to start.
-const EXIT_TIMEOUT: Duration = Duration::from_secs(10);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a line of the log may take.
-const LOG_TIMEOUT: Duration = Duration::from_secs(5);
+const LOG_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Does what `step` says about processes.
 pub fn step(step: &Step, setup: &str, context: Context<'_>, server: &mut Server) -> Result<(), String> {
@@ -24,7 +24,7 @@ pub fn step(step: &Step, setup: &str, context: Context<'_>, server: &mut Server)
         let started = Instant::now();
         let log = || server.process.as_ref().map(|process| process.log()).unwrap_or_default();
         while !log().contains(text.as_str()) {
-            if started.elapsed() > LOG_TIMEOUT {
+            if started.elapsed() > LOG_TIMEOUT || server.process.is_none() {
                 return Err(format!("the output does not contain {text:?}; its end is:\n{}", server.log_end()));
             }
             std::thread::sleep(Duration::from_millis(5));

@@ -5,10 +5,11 @@
 //! whatever ran beside it.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use crate::client::Ending;
-use crate::exec::{Context, run_case};
+use crate::exec::{Context, needs_server, run_case};
 use crate::server::{NoServer, Server, Source};
 use crate::suite::Loaded;
 use crate::verdict::{CaseResult, Verdict};
@@ -87,6 +88,10 @@ fn run_one(
 }
 
 fn run_alone(context: Context<'_>, case: &Loaded) -> CaseResult {
+    if !needs_server(case) {
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        return run_case(context, case, &mut Server { address: nowhere, process: None });
+    }
     match context.launcher.launch(&case.setup, &context.suite.setups[&case.setup]) {
         Ok(mut server) => run_case(context, case, &mut server),
         Err(why) => no_server(case, &why),
