@@ -2,17 +2,18 @@
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::case::Level;
-use crate::exec::{ANSWER_TIMEOUT, Context};
+use crate::exec::Context;
 use crate::expectations::Expectations;
 use crate::server::{Launcher, Source};
 use crate::suite::{Loaded, Suite};
 use crate::verdict::Run;
-use crate::{report, run};
+use crate::{report, run, table};
 
 /// Everything came as expected.
 pub const AS_EXPECTED: u8 = 0;
@@ -36,6 +37,8 @@ pub struct Cli {
 enum Command {
     /// Run cases against a server. Exit code 0: as expected; 1: a deviation, or an unexpected pass; 2: could not run.
     Run(Box<RunArgs>),
+    /// Run the cases against several targets, and write who passes what as Markdown and HTML.
+    Table(Box<TableArgs>),
     /// List the cases: id, level, source, title.
     List(Selection),
     /// Print the JSON Schema of case files.
@@ -147,6 +150,33 @@ struct RunArgs {
     /// Do not try a new connection behind each case.
     #[arg(long)]
     no_liveness: bool,
+    /// Seconds that an answer may take where the case does not say.
+    #[arg(long, default_value_t = 10, value_name = "SECONDS")]
+    patience: u64,
+}
+
+#[derive(Debug, Args)]
+struct TableArgs {
+    /// The targets, in the order of the columns.
+    #[arg(required = true, value_name = "TARGET")]
+    targets: Vec<String>,
+    #[command(flatten)]
+    selection: Selection,
+    /// Cases at a time.
+    #[arg(long, short, default_value_t = 8, value_name = "N")]
+    jobs: usize,
+    /// Seconds that an answer may take where the case does not say.
+    #[arg(long, default_value_t = 4, value_name = "SECONDS")]
+    patience: u64,
+    /// Write the table as Markdown; `-` is the standard output.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Write the table as HTML, with what was broken behind each cell.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// The date to write above it; today's without.
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    date: Option<String>,
 }
 
 /// Runs the command line; the exit code, or what kept it from running.
@@ -160,6 +190,7 @@ pub fn main() -> Result<u8, String> {
     let suite = Suite::load(&root)?;
     match cli.command {
         Command::Run(arguments) => run_command(&suite, &arguments),
+        Command::Table(arguments) => table_command(&suite, &arguments),
         Command::List(selection) => {
             for case in selection.of(&suite) {
                 println!("{}\t{:?}\t{}\t{}", case.id, case.level, case.source, case.case.title);
@@ -189,7 +220,12 @@ fn run_command(suite: &Suite, arguments: &RunArgs) -> Result<u8, String> {
     } else {
         progress.set_draw_target(indicatif::ProgressDrawTarget::hidden());
     }
-    let context = Context { suite, launcher: &launcher, liveness: !arguments.no_liveness, patience: ANSWER_TIMEOUT };
+    let context = Context {
+        suite,
+        launcher: &launcher,
+        liveness: !arguments.no_liveness,
+        patience: Duration::from_secs(arguments.patience),
+    };
     let results = run::run(context, &cases, arguments.jobs, &|result| {
         progress.set_message(result.id.clone());
         progress.inc(1);
@@ -214,6 +250,31 @@ fn run_command(suite: &Suite, arguments: &RunArgs) -> Result<u8, String> {
         return Err("no case could be run".into());
     }
     Ok(if run.is_as_expected() { AS_EXPECTED } else { DEVIATION })
+}
+
+fn table_command(suite: &Suite, arguments: &TableArgs) -> Result<u8, String> {
+    let cases = arguments.selection.of(suite);
+    let mut columns = Vec::new();
+    for name in &arguments.targets {
+        let launcher = Launcher { source: Launcher::target(name, &suite.root)?, root: suite.root.clone(), apps: None };
+        let context =
+            Context { suite, launcher: &launcher, liveness: true, patience: Duration::from_secs(arguments.patience) };
+        let results = run::run(context, &cases, arguments.jobs, &|_| ());
+        let run = Run { server: name.clone(), results, stale: Vec::new() };
+        eprint!("{}", report::summary(&run));
+        columns.push(table::Column { run, version: launcher.version().unwrap_or("?".into()) });
+    }
+    let date = arguments.date.clone().unwrap_or_else(table::today);
+    for (path, text) in
+        [(&arguments.markdown, table::markdown(&columns, &date)), (&arguments.html, table::html(&columns, &date))]
+    {
+        match path {
+            Some(path) if path.as_os_str() == "-" => print!("{text}"),
+            Some(path) => std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?,
+            None => {}
+        }
+    }
+    Ok(AS_EXPECTED)
 }
 
 #[cfg(test)]

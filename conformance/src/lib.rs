@@ -21,5 +21,6 @@ pub mod response;
 pub mod run;
 pub mod server;
 pub mod suite;
+pub mod table;
 pub mod template;
 pub mod verdict;

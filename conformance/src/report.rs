@@ -19,6 +19,13 @@ pub fn human(run: &Run, verbose: bool) -> String {
     for id in &run.stale {
         let _ = writeln!(text, "STALE         {id}: the expectations name a case that does not exist\n");
     }
+    text.push_str(&summary(run));
+    text
+}
+
+/// One line: how many cases came to what.
+pub fn summary(run: &Run) -> String {
+    let mut text = String::new();
     let counts = run.counts();
     let count = |verdict| counts.get(&verdict).copied().unwrap_or(0);
     let known = run.results.iter().filter(|result| !result.verdict.passes() && result.known.is_some()).count();

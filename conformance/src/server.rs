@@ -20,7 +20,7 @@ use crate::suite::{Setup, parse_file};
 pub const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a server may take to end once it is told to.
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// `targets/<name>.toml`: how to start a server.
 #[derive(Debug, Clone, Deserialize)]
@@ -32,7 +32,8 @@ pub struct Target {
     pub program: Program,
     /// Its arguments; `<<port>>`, `<<app>>`, `<<apps>>` (the directory), `<<root>>` (the suite) and `<<options>>` are filled in.
     pub arguments: Vec<String>,
-    /// Arguments of each option that a setup may ask for; `<<name>>` and `<<value>>` are filled in. `*` is for any other.
+    /// Arguments of each option that a setup may ask for; `<<name>>`, `<<value>>` and, of a time, `<<seconds>>` are filled in. `*` is for
+    /// any other.
     #[serde(default)]
     pub options: BTreeMap<String, Vec<String>>,
     /// Setups that make no sense for it, with the reason.
@@ -44,6 +45,8 @@ pub struct Target {
     /// Arguments that print its version.
     #[serde(default)]
     pub version: Vec<String>,
+    /// The Python package whose version it is, where the program does not say.
+    pub package: Option<String>,
 }
 
 /// Where a program is: a variable that names it, places relative to the suite, or the name for the search path.
@@ -150,7 +153,8 @@ impl Launcher {
             let arguments = target.options.get(option).or(target.options.get("*"));
             let arguments =
                 arguments.ok_or_else(|| NoServer::NoOption(format!("the server has no option for {option}")))?;
-            options.extend(arguments.iter().map(|text| text.replace("<<name>>", option).replace("<<value>>", value)));
+            let filled = arguments.iter().map(|text| text.replace("<<name>>", option).replace("<<value>>", value));
+            options.extend(filled.map(|text| text.replace("<<seconds>>", &whole_seconds(value))));
         }
         let mut command = Command::new(target.program.find(&self.root));
         for argument in &target.arguments {
@@ -220,10 +224,40 @@ impl Launcher {
     /// What the server says of its version, in one line.
     pub fn version(&self) -> Option<String> {
         let Source::Target(target) = &self.source else { return None };
-        let output = Command::new(target.program.find(&self.root)).args(&target.version).output().ok()?;
+        let program = target.program.find(&self.root);
+        let mut command = match &target.package {
+            Some(package) => {
+                let mut command = Command::new(program.with_file_name("python"));
+                let text = format!("from importlib.metadata import version; print(version({package:?}))");
+                command.args(["-c", &text]);
+                command
+            }
+            None => {
+                let mut command = Command::new(&program);
+                command.args(&target.version);
+                command
+            }
+        };
+        if let Some(variable) = &target.program.env {
+            command.env_remove(variable);
+        }
+        let output = command.output().ok().filter(|output| output.status.success())?;
         let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        output.status.success().then(|| text.lines().last().unwrap_or("").to_owned())
+        // The number alone: `Running uvicorn 0.54.0 with …`.
+        let number = |word: &&str| word.starts_with(|first: char| first.is_ascii_digit()) && word.contains('.');
+        text.split_whitespace().map(|word| word.trim_matches([',', ')', '('])).find(number).map(str::to_owned)
     }
+}
+
+/// `300ms`, `1s` or `2m` in whole seconds, at least one: what most command lines take.
+fn whole_seconds(time: &str) -> String {
+    let seconds = match (time.strip_suffix("ms"), time.strip_suffix('s'), time.strip_suffix('m')) {
+        (Some(milliseconds), _, _) => milliseconds.parse().map_or(1, |count: u64| count.div_ceil(1000)),
+        (None, Some(seconds), _) => seconds.parse().unwrap_or(1),
+        (None, None, Some(minutes)) => minutes.parse().map_or(1, |count: u64| count * 60),
+        _ => 1,
+    };
+    seconds.to_string()
 }
 
 /// A port that was free just now.
