@@ -46,7 +46,7 @@ class Table:
         """Find the handler, call it, and return status, fields and content."""
         if method not in KNOWN_METHODS:
             return failure(501, "not_implemented", f"the method {method} is not implemented")
-        if raw_path == "*":
+        if raw_path == "*" and method == "OPTIONS":
             return 204, [], b""
         if not well_encoded(raw_path):
             return failure(400, "bad_request", "a % that two hexadecimal digits do not follow")
@@ -115,7 +115,7 @@ def call(
         args, kwargs = plan.bind(values, query, body, request)
         return converted(handler(*args, **kwargs))
     except ValidationError as error:
-        return 422, JSON, dumps({"detail": error.errors, "error": "validation_error"})
+        return 422, JSON, dumps({"detail": error.detail, "error": "validation_error"})
     except HTTPException as error:
         return error.status_code, [*JSON, *error.headers], dumps({"detail": error.detail})
     except NotSerializable:

@@ -89,6 +89,13 @@ fn run_one(
 
 fn run_alone(context: Context<'_>, case: &Loaded) -> CaseResult {
     if !needs_server(case) {
+        let setups = case.case.steps.iter().filter_map(|step| step.start.as_ref()).map(|start| &start.setup);
+        for name in setups {
+            let setup = context.suite.setups.get(name).ok_or(NoServer::DidNotStart(format!("no setup {name}")));
+            if let Err(why) = setup.and_then(|setup| context.launcher.can_run(name, setup)) {
+                return no_server(case, &why);
+            }
+        }
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         return run_case(context, case, &mut Server { address: nowhere, process: None });
     }

@@ -172,6 +172,11 @@ impl Launcher {
         Ok(command)
     }
 
+    /// Whether the server has what this setup asks for, as far as its target file says.
+    pub fn can_run(&self, name: &str, setup: &Setup) -> Result<(), NoServer> {
+        self.command(name, setup, 0).map(drop)
+    }
+
     /// Starts a server for this setup, or takes the one that runs, and waits until it accepts connections.
     pub fn launch(&self, name: &str, setup: &Setup) -> Result<Server, NoServer> {
         if let (Source::Address(address), "default") = (&self.source, name) {
