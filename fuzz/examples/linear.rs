@@ -1,0 +1,166 @@
+//! Measures that work is linear in the bytes that arrive, for the worst input of each limit, and draws it.
+//!
+//! ```text
+//! cargo run --release -p polygil-fuzz --example linear -- docs/linear.svg
+//! ```
+//!
+//! Inputs of 64 KiB to 1 MiB, each with the limit in question opened to 1 MiB, in pieces of 16 KiB and byte by byte. Each time is the
+//! smallest of some runs. Printed is the time for a byte at the largest size and its ratio to that at the smallest: 1 is linear, 16
+//! would be quadratic. That nothing is looked at twice is also counted, exactly, in `src/http/tests/cost.rs`; here is the time.
+
+use std::fmt::Write;
+use std::time::Instant;
+
+use polygil::http::{Connection, Event, Limits};
+use polygil_fuzz::drive::{DATE, answer};
+
+const SIZES: [usize; 5] = [64 << 10, 128 << 10, 256 << 10, 512 << 10, 1 << 20];
+const RUNS: usize = 15;
+/// Of the largest input.
+const LARGEST: usize = SIZES[SIZES.len() - 1];
+
+fn main() {
+    let path = std::env::args().nth(1);
+    let mut panels = Vec::new();
+    for (title, piece) in [("in pieces of 16 KiB", 16 << 10), ("byte by byte", 1)] {
+        println!("{title:32}{:>14}{:>14}{:>8}", "ns/byte 64 KiB", "ns/byte 1 MiB", "ratio");
+        let mut lines = Vec::new();
+        for (name, input) in INPUTS {
+            let times = measure(*input, piece);
+            let small = times[0] / SIZES[0] as f64 * 1e9;
+            let large = times[times.len() - 1] / LARGEST as f64 * 1e9;
+            println!("{name:32}{small:>14.3}{large:>14.3}{:>8.2}", large / small);
+            lines.push((*name, times));
+        }
+        println!();
+        panels.push((title, lines));
+    }
+    if let Some(path) = path {
+        std::fs::write(path, svg(&panels)).expect("the file can be written");
+    }
+}
+
+/// A worst input of about so many bytes.
+type Input = fn(usize) -> String;
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n";
+const CHUNKED: &str = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+const INPUTS: &[(&str, Input)] = &[
+    ("a long target", |size| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(size))),
+    ("a long value", |size| format!("{GET}X: {}\r\n\r\n", "x".repeat(size))),
+    ("a long list of options", |size| format!("{GET}Connection: {}\r\n\r\n", "a,".repeat(size / 2))),
+    ("many fields", |size| format!("{GET}{}\r\n", "a:\r\n".repeat(size / 4))),
+    ("many fields, the last one bad", |size| format!("{GET}{}b\r\n\r\n", "a:\r\n".repeat(size / 4))),
+    ("content", |size| format!("{GET}Content-Length: {size}\r\n\r\n{}", "x".repeat(size))),
+    ("chunks of one byte", |size| format!("{CHUNKED}{}0\r\n\r\n", "1\r\nx\r\n".repeat(size / 6))),
+    ("a long chunk extension", |size| format!("{CHUNKED}1;{}\r\nx\r\n0\r\n\r\n", "a".repeat(size))),
+    ("a quoted string of escapes", |size| format!("{CHUNKED}1;a=\"{}\"\r\nx\r\n0\r\n\r\n", "\\\"".repeat(size / 2))),
+    ("many trailers", |size| format!("{CHUNKED}0\r\n{}\r\n", "a:\r\n".repeat(size / 4))),
+    ("pipelined requests", |size| format!("{GET}\r\n").repeat(size / 27)),
+];
+
+fn limits() -> Limits {
+    let bytes = 2 * LARGEST;
+    Limits {
+        target_bytes_max: bytes,
+        headers_bytes_max: bytes,
+        headers_count_max: bytes,
+        chunk_extensions_bytes_max: bytes,
+        trailers_bytes_max: bytes,
+        trailers_count_max: bytes,
+        ..Limits::default()
+    }
+}
+
+/// Seconds for each size. The runs of all sizes are interleaved, so that what else the machine does meets them alike.
+fn measure(input: Input, piece: usize) -> Vec<f64> {
+    let inputs = SIZES.map(input);
+    let mut times = vec![f64::INFINITY; SIZES.len()];
+    for _ in 0..RUNS {
+        for (time, input) in times.iter_mut().zip(&inputs) {
+            // As many bytes for each size: a short run is as likely to be disturbed as a long one.
+            for _ in 0..(LARGEST / input.len()).max(1) {
+                let begun = Instant::now();
+                drive(input.as_bytes(), piece);
+                *time = time.min(begun.elapsed().as_secs_f64());
+            }
+        }
+    }
+    times
+}
+
+/// As the server does it, without keeping anything.
+fn drive(bytes: &[u8], piece: usize) {
+    let mut connection = Connection::new(limits());
+    let mut pieces = bytes.chunks(piece);
+    let mut out = Vec::new();
+    loop {
+        match connection.next_event() {
+            Ok(Event::NeedData) => match pieces.next() {
+                Some(piece) => connection.receive(piece),
+                None => return,
+            },
+            Ok(Event::End) => {
+                out.clear();
+                connection.send(answer(0, b""), DATE, &mut out).expect("a valid response");
+            }
+            Ok(Event::Closed) | Err(_) => return,
+            Ok(_) => {}
+        }
+    }
+}
+
+const COLOURS: [&str; 11] = [
+    "#1b6ca8", "#d1495b", "#2e933c", "#edae49", "#6a4c93", "#00798c", "#8d6a9f", "#5c6b73", "#c05621", "#333333",
+    "#7a9e1f",
+];
+const WIDTH: f64 = 360.0;
+const HEIGHT: f64 = 300.0;
+
+/// A title, and for each input its name and the seconds for each size.
+type Panel = (&'static str, Vec<(&'static str, Vec<f64>)>);
+
+fn svg(panels: &[Panel]) -> String {
+    let mut text = String::from(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 1160 400\" font-family=\"sans-serif\" font-size=\"12\">\n\
+         <rect width=\"1160\" height=\"400\" fill=\"white\"/>\n",
+    );
+    let mut put = |line: String| writeln!(text, "{line}").expect("a String takes it");
+    for (number, (title, lines)) in panels.iter().enumerate() {
+        let (left, bottom) = (70.0 + number as f64 * (WIDTH + 80.0), 350.0);
+        let slowest = lines.iter().flat_map(|(_, times)| times).copied().fold(0.0, f64::max);
+        let x = |size: usize| left + size as f64 / LARGEST as f64 * WIDTH;
+        let y = |time: f64| bottom - time / slowest * HEIGHT;
+        put(format!("<text x=\"{left}\" y=\"30\" font-size=\"14\">{title}: milliseconds by size of the input</text>"));
+        put(format!(
+            "<path d=\"M{left} {} V{bottom} H{}\" fill=\"none\" stroke=\"#888\"/>",
+            bottom - HEIGHT,
+            left + WIDTH
+        ));
+        for size in SIZES {
+            let label = if size == LARGEST { "1 MiB".to_owned() } else { format!("{}", size >> 10) };
+            put(format!("<text x=\"{:.0}\" y=\"368\" text-anchor=\"middle\" fill=\"#555\">{label}</text>", x(size)));
+        }
+        for part in 0..=4 {
+            let time = slowest * f64::from(part) / 4.0;
+            let (from, height) = (left - 6.0, y(time) + 4.0);
+            put(format!(
+                "<text x=\"{from}\" y=\"{height:.0}\" text-anchor=\"end\" fill=\"#555\">{:.1}</text>",
+                time * 1e3
+            ));
+        }
+        for ((_, times), colour) in lines.iter().zip(COLOURS) {
+            let points = SIZES.iter().zip(times).map(|(&size, &time)| format!("{:.1},{:.1}", x(size), y(time)));
+            let points = points.collect::<Vec<_>>().join(" ");
+            put(format!("<polyline points=\"{points}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\"/>"));
+        }
+    }
+    for (number, ((name, _), colour)) in INPUTS.iter().zip(COLOURS).enumerate() {
+        let height = 70 + number * 22;
+        put(format!("<rect x=\"950\" y=\"{}\" width=\"14\" height=\"3\" fill=\"{colour}\"/>", height - 5));
+        put(format!("<text x=\"970\" y=\"{height}\">{name}</text>"));
+    }
+    text.push_str("</svg>\n");
+    text
+}
