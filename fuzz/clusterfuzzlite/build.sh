@@ -7,7 +7,7 @@ for source in fuzz/fuzz_targets/*.rs; do
     cp "target/x86_64-unknown-linux-gnu/release/$target" "$OUT/"
     zip -qj "$OUT/${target}_seed_corpus.zip" "fuzz/corpus/$target"/*
     case $target in
-        request | split | differential) cp fuzz/dictionaries/http.dict "$OUT/$target.dict" ;;
+        request | split | early | differential) cp fuzz/dictionaries/http.dict "$OUT/$target.dict" ;;
         chunked | router) cp "fuzz/dictionaries/$target.dict" "$OUT/$target.dict" ;;
     esac
 done

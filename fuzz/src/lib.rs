@@ -8,6 +8,7 @@
 //! | `request` | no panic, nothing beyond a limit, and what was accepted obeys the grammar and is read back from its own print |
 //! | `split` | the same events and answers however the bytes are cut |
 //! | `pipeline` | each request gets its own answer, in order, up to the first that is wrong; that one gets its error; nothing after |
+//! | `early` | an answer before its request is read ends the connection, and what is left of it is no request |
 //! | `structured` | a request printed in any legal spelling is read back as itself |
 //! | `chunked` | the decoder agrees with a plain one written from the grammar, about the content and where it ends |
 //! | `response` | what is written is exactly one response, read by somebody else's parser, and says what was given |
@@ -20,6 +21,7 @@
 pub mod chunked;
 pub mod differential;
 pub mod drive;
+pub mod early;
 pub mod grammar;
 pub mod peer;
 pub mod pipeline;
@@ -36,6 +38,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("request", request::request),
     ("split", request::split),
     ("pipeline", pipeline::pipeline),
+    ("early", early::early),
     ("structured", structured::structured),
     ("chunked", chunked::chunked),
     ("response", response::response),
