@@ -115,6 +115,11 @@ fn minor_version(version: &[u8]) -> Result<u8, ProtocolError> {
 /// The forms of RFC 9112, 3.2: where the authority of an absolute target is, None for a path or `*`.
 fn authority(target: &[u8], method: &[u8]) -> Result<Option<std::ops::Range<usize>>, ProtocolError> {
     match target {
+        // Its target is an authority, which only a proxy has a use for: another one is no form of it, and who takes the request for
+        // a tunnel all the same would see none of what follows it.
+        _ if method == b"CONNECT" => {
+            return Err(ProtocolError::bad("CONNECT is for proxies, and this server is none (RFC 9112, 3.2.3)"));
+        }
         [b'/', ..] => return Ok(None),
         b"*" if method == b"OPTIONS" => return Ok(None),
         b"*" => return Err(ProtocolError::bad("the target `*` is for OPTIONS alone (RFC 9112, 3.2.4)")),
