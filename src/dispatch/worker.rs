@@ -35,8 +35,8 @@
 //! lanes are for: while all are busy, workers do not meet at one queue.
 //!
 //! A worker that always finds something in its own lane would starve the rest. Therefore it begins with the overflow queue
-//! every other time, and every eighth time with the others' lanes. That bounds how often a waiting task is passed over: while
-//! any worker takes tasks at all, the oldest in any queue moves.
+//! every other time, and every eighth time with the others' lanes, another of them first each time. That bounds how often a
+//! waiting task is passed over: while any worker takes tasks at all, the oldest in any queue moves.
 
 use std::time::Duration;
 
@@ -223,9 +223,12 @@ impl<T> Worker<T> {
         let pool = &*self.pool;
         let own = || [&pool.lanes[self.index].queue].into_iter();
         let overflow = || pool.overflow.iter();
+        // Beginning with another lane each time: else the lane behind one that never empties would starve.
+        let (first, lanes) = (self.index + 1, pool.lanes.len());
         let others = || {
-            let (before, from) = pool.lanes.split_at(self.index);
-            from[1..].iter().chain(before).map(|lane| &lane.queue)
+            let turn = self.taken / OTHERS_TURN % (lanes - 1).max(1);
+            let in_turn = (turn..lanes - 1).chain(0..turn);
+            in_turn.map(move |other| &pool.lanes[(first + other) % lanes].queue)
         };
         if self.taken % OTHERS_TURN == OTHERS_TURN - 1 {
             self.take_from(others().chain(own()).chain(overflow()), open)

@@ -331,3 +331,33 @@ fn a_closed_pool_is_not_searched() {
     assert_eq!(pool.submit(2), Err(Refused::Closed(2)));
     assert_eq!(pool.depth(), 1);
 }
+
+#[test]
+fn no_lane_starves_behind_another_whose_worker_is_stuck_too() {
+    let pool = pool(4, 4, 0);
+    let mut workers = workers(&pool, 4);
+    submit_all(&pool, 0..4);
+    // Workers 1 to 3 take a task each and never come back; worker 0 is offered more than it can do.
+    let stuck: Vec<_> = workers.iter_mut().map(Worker::step).collect();
+    assert_eq!(stuck, [Step::Run(0), Step::Run(1), Step::Run(2), Step::Run(3)]);
+    let mut next = 4;
+    let mut offer = || {
+        while pool.submit(next).is_ok() {
+            next += 1;
+        }
+        next
+    };
+    let oldest_end = offer();
+    let mut ran = Vec::new();
+    // Every eighth take is one from another lane, a different one each time: three lanes of four tasks.
+    for _ in 0..8 * 3 * 4 {
+        ran.extend(match workers[0].step() {
+            Step::Run(task) => Some(task),
+            Step::Park | Step::Exit => None,
+        });
+        offer();
+    }
+    ran.retain(|task| *task < oldest_end);
+    ran.sort_unstable();
+    assert_eq!(ran, (4..oldest_end).collect::<Vec<_>>());
+}
