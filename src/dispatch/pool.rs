@@ -209,7 +209,7 @@ impl<T> Pool<T> {
             expired: read(&ledger.expired),
             abandoned: read(&ledger.abandoned),
             waiting: self.depth() as u64,
-            running: self.busy().into_iter().filter(|busy| *busy).count() as u64,
+            running: self.lanes.iter().filter(|lane| lane.state() == State::Running).count() as u64,
         }
     }
 
