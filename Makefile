@@ -50,6 +50,7 @@ test: build $(VENV)/test-requirements ## Runs every test and check.
 sim: ## Runs the server in simulated worlds: a fixed range of seeds, and a fresh one, which is printed.
 	@$(SIM) explore --seeds 0..2000
 	@$(SIM) explore --for 15s
+	@cargo test --quiet -p polygil-sim --features mistakes --test mistakes -- --nocapture
 
 SIM = cargo run --quiet --release -p polygil-sim --
 

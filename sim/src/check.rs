@@ -76,6 +76,8 @@ pub struct Entry {
     pub outcome: Option<(Outcome, u64)>,
     /// When its answer was written.
     pub answered_at: Option<u64>,
+    /// Its turn among those that wait for a worker; 0 when it does not.
+    pub turn: u64,
 }
 
 impl Core {
@@ -95,6 +97,7 @@ impl Core {
         let now = self.now();
         let entry = &mut self.ledger[token];
         entry.runs = (entry.runs.0 + 1, now);
+        let is_over = entry.answered_at.is_some();
         let (runs, content) = (entry.runs.0, (body.len() as u64, hash(0, body)));
         // HEAD is served by the handler for GET, which sees what was sent.
         let same = entry.method == method && entry.content == content && entry.want == Want::Handler;
@@ -104,6 +107,10 @@ impl Core {
             let got = format!("{method} {path} with {content:?}");
             self.fail("right request", format!("worker {worker} got {got}; request {token} was {sent:?}"));
         }
+        if is_over {
+            self.fail("one answer", format!("request {token} was run after it was answered"));
+        }
+        self.overtake(token);
         if runs > 1 {
             self.fail("one answer", format!("request {token} was run {runs} times"));
         }
@@ -117,6 +124,39 @@ impl Core {
         let before = entry.outcome.replace((outcome.clone(), now));
         if let Some((before, _)) = before {
             self.fail("one answer", format!("request {token} was answered {before:?} and then {outcome:?}"));
+        }
+    }
+
+    /// The first request of a connection waits for a worker from now on, if the server has all of it.
+    fn note_waiting(&mut self, number: usize) {
+        let conn = &self.net.conns[number];
+        let Some(token) = conn.asked.front().copied().filter(|_| conn.closing.is_none()) else { return };
+        let entry = &mut self.ledger[token];
+        if entry.turn == 0 && entry.read_at.2.is_some() && entry.want == Want::Handler && entry.runs.0 == 0 {
+            self.turns += 1;
+            entry.turn = self.turns;
+            self.waiting.insert(entry.turn, (token, 0));
+        }
+    }
+
+    /// It is run, or refused, or nobody waits for it any more.
+    fn waits_no_more(&mut self, token: usize) {
+        self.waiting.remove(&self.ledger[token].turn);
+    }
+
+    /// A request is run: those that came before it are overtaken. The one that waits longest may not be so for ever.
+    fn overtake(&mut self, token: usize) {
+        let turn = self.ledger[token].turn;
+        self.waits_no_more(token);
+        let Some(mut first) = self.waiting.first_entry() else { return };
+        if *first.key() < turn {
+            let (passed, times) = first.get_mut();
+            *times += 1;
+            let (passed, times) = (*passed, *times);
+            self.overtaken_max = self.overtaken_max.max(times);
+            if times > self.overtaken_bound() {
+                self.fail("starvation", format!("request {passed} was overtaken {times} times by later ones"));
+            }
         }
     }
 
@@ -137,6 +177,9 @@ impl Core {
     /// The server gave its listener up.
     pub fn listener_over(&mut self) {
         let left = self.net.waiting();
+        if self.draining_at.is_none() && !self.is_over {
+            self.fail("drain", "the server gave up its listener and nobody told it to stop");
+        }
         let excused = self.cut
             || self.net.accepts_draining >= self.options.backlog
             || self.now() < self.net.descriptors_at
@@ -164,6 +207,8 @@ impl Core {
                 entry.read_at.2.get_or_insert(now);
             }
         }
+        self.note_waiting(number);
+        let conn = &self.net.conns[number];
         if let Some(first) = conn.asked.front()
             && conn.closing.is_none()
         {
@@ -252,6 +297,8 @@ impl Core {
             self.fail(oracle, detail);
         }
         self.ledger[token].answered_at = Some(now);
+        self.waits_no_more(token);
+        self.note_waiting(number);
         self.answers += 1;
         let tally = self.statuses.entry((answer.status, answer.error)).or_default();
         *tally += 1;
@@ -313,6 +360,9 @@ impl Core {
     /// The server let go of a connection: is each request that it had read answered, or is there a reason?
     pub fn connection_over(&mut self, number: usize) {
         let now = self.now();
+        if let Some(token) = self.net.conns[number].asked.front().copied() {
+            self.waits_no_more(token);
+        }
         let conn = &self.net.conns[number];
         let options = &self.options;
         let blocked = conn.blocked_since.map_or(0, |since| now - since);

@@ -83,6 +83,12 @@ pub struct Core {
     pub ledger: Vec<Entry>,
     /// Connections that the server holds, and some that it let go of since the last look.
     pub open: Vec<usize>,
+    /// Requests that wait for a worker, by turn: which, and how often a later one was run while it was the first.
+    pub waiting: BTreeMap<u64, (usize, u64)>,
+    /// Turns so far.
+    pub turns: u64,
+    /// The most that a request was overtaken.
+    pub overtaken_max: u64,
     /// The faults are over.
     pub healed: bool,
     /// Since when the server has been told to stop.
@@ -209,6 +215,9 @@ impl Shared {
             options,
             ledger: Vec::new(),
             open: Vec::new(),
+            waiting: BTreeMap::new(),
+            turns: 0,
+            overtaken_max: 0,
             healed: false,
             draining_at: None,
             cut: false,

@@ -48,6 +48,8 @@ enum Doing {
     Asleep,
     /// It was woken and has not got up yet.
     Rising,
+    /// It has taken a task and not looked yet whether it is still wanted.
+    Taken(Box<Task>),
     Running {
         task: Box<Task>,
         token: usize,
@@ -173,6 +175,11 @@ impl Crew {
                 member.doing = Doing::Looking;
                 self.step(serial);
             }
+            Doing::Taken(_) => {
+                if let Doing::Taken(task) = std::mem::replace(&mut member.doing, Doing::Looking) {
+                    self.start(serial, task);
+                }
+            }
             Doing::Running { .. } => self.finish(serial),
             Doing::Asleep | Doing::Gone => {}
         }
@@ -182,20 +189,29 @@ impl Crew {
         let member = &mut self.members[serial];
         let Some(queue) = &mut member.queue else { return };
         match queue.step() {
-            Step::Run(task) if !task.reply.start() => {
-                queue.expired();
-                member.doing = Doing::Looking;
-                let core = &mut *self.core.lock();
-                core.mark("a worker took a task that had expired");
-                core.actors.push(Actor::Worker(serial));
+            Step::Run(task) => {
+                member.doing = Doing::Taken(Box::new(task));
+                self.core.lock().actors.push(Actor::Worker(serial));
             }
-            Step::Run(task) => self.begin(serial, task),
             Step::Park => {
                 member.doing = Doing::AboutToPark;
                 self.core.lock().actors.push(Actor::Worker(serial));
             }
             Step::Exit => self.exit(serial),
         }
+    }
+
+    /// Starts the task that it has taken, if anybody still waits for it.
+    fn start(&mut self, serial: usize, task: Box<Task>) {
+        if task.reply.start() {
+            return self.begin(serial, task);
+        }
+        if let Some(queue) = &mut self.members[serial].queue {
+            queue.expired();
+        }
+        let core = &mut *self.core.lock();
+        core.mark("a worker took a task that had expired");
+        core.actors.push(Actor::Worker(serial));
     }
 
     fn exit(&mut self, serial: usize) {
@@ -209,7 +225,7 @@ impl Crew {
         }
     }
 
-    fn begin(&mut self, serial: usize, task: Task) {
+    fn begin(&mut self, serial: usize, task: Box<Task>) {
         let shared = self.core.clone();
         let core = &mut *shared.lock();
         let request = &task.request;
@@ -230,7 +246,7 @@ impl Crew {
         if takes > budget {
             core.at(core.now() + budget, Event::Act(Actor::Supervisor(serial)));
         }
-        self.members[serial].doing = Doing::Running { task: Box::new(task), token, fate, interrupted: None };
+        self.members[serial].doing = Doing::Running { task, token, fate, interrupted: None };
     }
 
     /// What becomes of a handler, and how long it takes.

@@ -48,6 +48,12 @@ enum Command {
         #[command(flatten)]
         set: Set,
     },
+    /// Makes each deliberate mistake in turn and says how many seeds it takes to find it (needs the feature `mistakes`).
+    Mistakes {
+        /// Seeds to try for each.
+        #[arg(long, default_value_t = 5000)]
+        seeds_max: u64,
+    },
     /// Puts the JSON of several ranges together.
     Merge {
         /// Files that `explore --json` wrote.
@@ -146,6 +152,24 @@ fn carry_out(command: Command) -> Result<bool, String> {
             })?;
             bar.finish_and_clear();
             show(&summary, json)
+        }
+        Command::Mistakes { seeds_max } => {
+            let mut all_found = true;
+            println!("| mistake | kind | what it amounts to | seeds | oracle |\n|---|---|---|--:|---|");
+            for mistake in polygil_sim::mistakes::ALL {
+                polygil_sim::mistakes::find(mistake.name)?;
+                let plan =
+                    Plan { mistake: Some(mistake.name.to_owned()), stop_at_failure: true, ..Plan::new(0..seeds_max) };
+                let summary = explore::explore(&plan, |_, _| ())?;
+                let found = summary.failed.first();
+                all_found &= found.is_some();
+                let (seeds, oracle) = match found {
+                    Some(failed) => ((failed.seed + 1).to_string(), failed.failure.oracle.clone()),
+                    None => (format!("not in {seeds_max}"), "-".to_owned()),
+                };
+                println!("| `{}` | {} | {} | {seeds} | {oracle} |", mistake.name, mistake.kind, mistake.what);
+            }
+            Ok(all_found)
         }
         Command::Merge { files, json } => {
             let read = |path: &PathBuf| -> Result<Summary, String> {

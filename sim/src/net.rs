@@ -23,8 +23,11 @@ use crate::core::{Actor, Core, Event, MS, Shared};
 use crate::random::Random;
 use crate::trace::Kind;
 
-/// A client whose first packet got no answer tries again after this long.
+/// A client whose first packet got no answer tries again after this long, then after twice that, and so on (RFC 6298).
 const SYN_RETRY: u64 = 1000 * MS;
+
+/// It waits no longer than this between two attempts.
+const SYN_RETRY_MAX: u64 = 32_000 * MS;
 
 /// Something on its way.
 #[derive(Debug)]
@@ -73,6 +76,7 @@ pub struct Conn {
     segment: u64,
     stall: u64,
     window: u64,
+    syn_wait: u64,
     up: Way,
     down: Way,
     /// Arrived and not read by the server.
@@ -201,6 +205,7 @@ impl Core {
             segment: faulty(options.segment, healed),
             stall: faulty(options.stall, healed),
             window: options.window,
+            syn_wait: SYN_RETRY,
             up: Way::default(),
             down: Way::default(),
             input: Vec::new(),
@@ -406,7 +411,9 @@ impl Core {
         } else if self.net.no_more || self.net.backlog.len() >= backlog_max {
             self.note(Kind::Refused, number, 1);
             self.mark("the backlog was full or closed to newcomers");
-            self.up(number, Parcel::Syn, SYN_RETRY);
+            let wait = &mut self.net.conns[number].syn_wait;
+            let this = std::mem::replace(wait, (*wait * 2).min(SYN_RETRY_MAX));
+            self.up(number, Parcel::Syn, this);
         } else {
             self.down(number, Parcel::SynAck);
         }

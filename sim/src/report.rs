@@ -78,11 +78,12 @@ pub fn outcome(outcome: &Outcome) -> String {
     let _ = writeln!(text, "seed {}\noptions {}", outcome.options.seed, fields.join(" "));
     let _ = writeln!(
         text,
-        "{} requests sent, {} answered, {} steps, {} of virtual time",
+        "{} requests sent, {} answered, {} steps, {} of virtual time, the first overtaken {} times at most",
         outcome.requests,
         outcome.answers,
         outcome.steps,
-        time(outcome.virtual_ns)
+        time(outcome.virtual_ns),
+        outcome.overtaken_max
     );
     let statuses: Vec<String> =
         outcome.statuses.iter().map(|((status, code), count)| format!("{status} {code} {count}×")).collect();

@@ -132,6 +132,7 @@ pub fn draw(core: &mut Core, random: &mut Random, conn: usize, sent: u64) -> Dra
         runs: (0, 0),
         outcome: None,
         answered_at: None,
+        turn: 0,
     });
     let mut first = head.into_bytes();
     let mut rest = framed;
@@ -234,6 +235,7 @@ fn malformed(core: &mut Core, random: &mut Random, conn: usize, sent: u64) -> Dr
         runs: (0, 0),
         outcome: None,
         answered_at: None,
+        turn: 0,
     });
     Drawn { token, first, rest: Vec::new(), waits: false, is_last: true }
 }

@@ -52,6 +52,8 @@ pub struct Outcome {
     pub answers: u64,
     /// Steps that were made.
     pub steps: u64,
+    /// How often a request was overtaken while it waited longest, at most.
+    pub overtaken_max: u64,
     /// Virtual time, in nanoseconds.
     pub virtual_ns: u64,
     /// The trace, if it was to be kept.
@@ -175,21 +177,26 @@ impl World {
             return false;
         }
         let pick = self.schedule.below((tasks + actors) as u64) as usize;
+        let mut touched = true;
         if pick < tasks {
             let id = self.executor.run(pick);
-            let stats = self.app.stats();
+            let stats = self.app.counters.totals();
             let core = &mut *self.core.lock();
             core.note(Kind::Poll, id as usize, tasks as u64);
             core.check_stats(&stats);
         } else {
             let actor = self.core.lock().actors.swap_remove(pick - tasks);
+            touched = !matches!(actor, Actor::Client(_));
             self.act(actor);
         }
-        let counters = self.app.pool.counters();
-        self.crew.lock().notice_wakeups();
+        // Clients touch nothing of the server but the network.
+        if touched {
+            let counters = self.app.pool.counters();
+            self.crew.lock().notice_wakeups();
+            self.core.lock().check_pool(&counters);
+        }
         let wakers = {
             let core = &mut *self.core.lock();
-            core.check_pool(&counters);
             let cost = if self.options.step_ns == 0 { 0 } else { self.schedule.below(self.options.step_ns) };
             let slow = !core.healed && self.schedule.chance(self.options.slow_step);
             let to = core.now() + if slow { cost * 100 } else { cost };
@@ -334,6 +341,7 @@ impl World {
             requests: core.ledger.len() as u64,
             answers: core.answers,
             steps: core.trace.steps(),
+            overtaken_max: core.overtaken_max,
             virtual_ns: core.now(),
             trace: core.trace.take(),
         }

@@ -230,7 +230,9 @@ impl<T> Worker<T> {
             let in_turn = (turn..lanes - 1).chain(0..turn);
             in_turn.map(move |other| &pool.lanes[(first + other) % lanes].queue)
         };
-        if self.taken % OTHERS_TURN == OTHERS_TURN - 1 {
+        if broken("own_lane_first") {
+            self.take_from(own().chain(overflow()).chain(others()), open)
+        } else if self.taken % OTHERS_TURN == OTHERS_TURN - 1 {
             self.take_from(others().chain(own()).chain(overflow()), open)
         } else if self.taken % OVERFLOW_TURN == OVERFLOW_TURN - 1 {
             self.take_from(overflow().chain(own()).chain(others()), open)

@@ -10,6 +10,7 @@
 use super::framing::Framing;
 use super::{Limits, ProtocolError, chunk, fields, looked_at};
 use crate::error::Failure;
+use crate::mistakes::broken;
 
 /// What was found at the front of the buffer.
 #[derive(Debug, PartialEq, Eq)]
@@ -78,7 +79,9 @@ impl Decoder {
         match self.state {
             State::End => Ok(Part::End),
             // What is left shrinks, so that only a length that was too large to begin with is ever over the limit.
-            State::Length(left) if left > limits.body_bytes_max => Err(too_large(limits)),
+            State::Length(left) if left > limits.body_bytes_max + u64::from(broken("limit_off_by_one")) => {
+                Err(too_large(limits))
+            }
             State::Length(left) => Ok(self.data(bytes, left, State::Length, State::End)),
             State::ChunkData(left) => Ok(self.data(bytes, left, State::ChunkData, State::ChunkEnd)),
             State::ChunkEnd => match bytes {

@@ -25,6 +25,7 @@ use super::body::{Decoder, Part};
 use super::head::{self, Head};
 use super::scan::{Found, HeadScan};
 use super::{InvalidResponse, Limits, ProtocolError, Response, encode, looked_at};
+use crate::mistakes::broken;
 
 /// What the peer may still send after an early response before the connection is closed on it, in bytes. Reading on for a
 /// while lets it read the response: closing with unread bytes makes the kernel send a reset that can destroy it.
@@ -154,7 +155,7 @@ impl Connection {
     /// Appends `100 Continue`, once per request that waits for it.
     pub fn send_continue(&mut self, out: &mut Vec<u8>) {
         if self.wants_continue() {
-            self.continue_due = false;
+            self.continue_due = broken("continue_twice");
             out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
     }
@@ -269,7 +270,7 @@ impl Connection {
             State::Body(decoder) => {
                 let missing = decoder.missing().map(|missing| missing.saturating_sub(self.buffered() as u64));
                 unread = Some(missing.unwrap_or(DRAIN_BYTES_MAX).min(DRAIN_BYTES_MAX));
-                self.keep_alive = false;
+                self.keep_alive &= broken("content_left_unread");
             }
             State::Head(_) => {
                 self.begin_unparsed();
@@ -281,7 +282,14 @@ impl Connection {
             }
         }
         let Self { is_head, keep_alive, minor_version, .. } = *self;
+        let before = out.len();
         let kept = encode::response(&response, date, &encode::Exchange { is_head, keep_alive, minor_version }, out)?;
+        if broken("answers_reversed") {
+            out.rotate_left(before);
+        }
+        if broken("answered_twice") && kept {
+            out.extend_from_within(before..);
+        }
         self.state = if kept { State::Head(HeadScan::default()) } else { State::Over };
         self.continue_due = false;
         if self.start == self.buffer.len() && self.buffer.capacity() > BUFFER_KEPT_BYTES_MAX {

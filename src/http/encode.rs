@@ -7,6 +7,7 @@
 use super::fields::{is_token, is_value_byte, list};
 use super::reason::reason;
 use super::{InvalidResponse, Response};
+use crate::mistakes::broken;
 
 /// What the present request says about its response.
 pub(super) struct Exchange {
@@ -48,7 +49,7 @@ pub(super) fn response(
         field(b"connection", b"keep-alive", out);
     }
     out.extend_from_slice(b"\r\n");
-    if !exchange.is_head {
+    if !exchange.is_head || broken("head_with_content") {
         out.extend_from_slice(&response.body);
     }
     Ok(keep_alive)

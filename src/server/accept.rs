@@ -19,6 +19,7 @@ use futures_lite::{FutureExt, future};
 use super::drain::{Admission, Phase, Server};
 use super::drive::Driver;
 use super::env::{Clock, Listener, Peer, Spawn};
+use crate::mistakes::broken;
 
 /// How long the drain waits for handshakes under way, when connections came within the last [`BUSY`].
 const HANDSHAKE_GRACE: Duration = Duration::from_millis(100);
@@ -71,7 +72,9 @@ pub(super) async fn accept_loop<L: Listener, C: Clock>(listener: L, server: Arc<
     let now = server.clock.now();
     let is_busy = last_accepted.is_some_and(|at| now.saturating_sub(at) < BUSY);
     let until = if is_busy && listener.begin_no_more() { now.saturating_add(HANDSHAKE_GRACE) } else { now };
-    empty_backlog(&listener, until, &server, &spawn).or(server.gate.reached(Phase::Now)).await;
+    if !broken("backlog_forgotten") {
+        empty_backlog(&listener, until, &server, &spawn).or(server.gate.reached(Phase::Now)).await;
+    }
     drop(listener);
     server.gate.stopped_listening();
 }
@@ -89,6 +92,9 @@ async fn pause<C: Clock>(
     let ended = server.gate.connection_ended();
     let now = server.clock.now();
     let Some(pause) = backoff.pause(error) else { return std::ops::ControlFlow::Continue(()) };
+    if broken("accepting_ends") {
+        return std::ops::ControlFlow::Break(());
+    }
     if let Some(unlogged) = backoff.log(now) {
         let pause_ms = pause.as_millis() as u64;
         tracing::error!(%error, place, pause_ms, unlogged, "cannot accept connections; clients wait in the backlog");

@@ -28,6 +28,7 @@ use super::env::{Clock, Listener, Spawn};
 use super::overview::Health;
 use super::stats::{Closed, Stats};
 use super::{App, Signal};
+use crate::mistakes::broken;
 use crate::router::RouteId;
 
 /// How long after its last answer (or its beginning) a connection may still bring a request when a drain begins.
@@ -237,7 +238,9 @@ impl Gate {
         self.phase.fetch_max(phase as u8, SeqCst);
         self.phase_changed.notify(usize::MAX);
         // A ticket that registers its waker after this saw the new phase: see `Ticket::register`.
-        let wakers: Vec<Waker> = self.tickets().values().filter_map(|ticket| ticket.take_waker()).collect();
+        let missed = usize::from(broken("drain_misses_one"));
+        let wakers: Vec<Waker> =
+            self.tickets().values().skip(missed).filter_map(|ticket| ticket.take_waker()).collect();
         wakers.into_iter().for_each(Waker::wake);
     }
 
@@ -270,6 +273,7 @@ impl Gate {
 
     /// Ready when fewer than `connections_max` connections are open.
     pub(super) async fn room(&self, connections_max: usize) {
+        let connections_max = connections_max + usize::from(broken("one_connection_more"));
         wait_until(&self.ended, || self.active() < connections_max).await;
     }
 
@@ -400,7 +404,7 @@ impl<C: Clock> Admission<C> {
     pub(super) fn new(server: Arc<Server<C>>) -> Admission<C> {
         let ticket = Arc::new(Ticket::default());
         let mut connections = server.gate.lock();
-        let key = connections.next;
+        let key = if broken("slot_reused_early") { connections.open.len() as u64 } else { connections.next };
         connections.next += 1;
         connections.open.insert(key, ticket.clone());
         drop(connections);
@@ -421,8 +425,12 @@ impl<C: Clock> Drop for Admission<C> {
             true => Closed::Bug,
             false => Closed::DrainDeadline,
         });
-        self.server.app.counters.closed(reason, self.unanswered);
-        self.server.gate.lock().open.remove(&self.key);
+        if !(broken("closed_not_counted") && reason == Closed::Finished) {
+            self.server.app.counters.closed(reason, self.unanswered);
+        }
+        if !(broken("permit_leaked") && reason == Closed::Reset) {
+            self.server.gate.lock().open.remove(&self.key);
+        }
         self.server.gate.ended.notify(usize::MAX);
     }
 }

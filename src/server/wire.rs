@@ -24,6 +24,7 @@ use super::env::Clock;
 use super::stats::Closed;
 use crate::dispatch::reply::{Lost, ReplyReceiver};
 use crate::http;
+use crate::mistakes::broken;
 
 /// Bytes that a connection takes in while it waits for a reply, before it leaves the rest to TCP's flow control. The last read
 /// may exceed it by [`READ_MAX`].
@@ -124,12 +125,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Wire<S, C> {
             if self.server.gate.phase() == Phase::Now {
                 return Poll::Ready(Err(Closed::DrainDeadline));
             }
-            while !self.at_eof && self.http.buffered() < READ_AHEAD_MAX {
+            while !self.at_eof && (self.http.buffered() < READ_AHEAD_MAX || broken("read_ahead_unbounded")) {
                 match self.poll_read(cx) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(closed)) => return Poll::Ready(Err(closed)),
                     Poll::Pending => break,
                 }
+            }
+            if self.at_eof && broken("half_close_is_leaving") {
+                return Poll::Ready(Err(Closed::Peer));
             }
             let Some(deadline) = deadline else { return Poll::Pending };
             ready!(self.alarm.poll(cx, deadline));
@@ -154,7 +158,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Wire<S, C> {
                 match Pin::new(&mut self.stream).poll_write(cx, &self.output[self.sent..]) {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Err(Closed::Reset)),
                     Poll::Ready(Ok(bytes)) => {
-                        self.sent += bytes;
+                        self.sent += if broken("short_write_lost") { self.output.len() - self.sent } else { bytes };
                         self.server.app.counters.written(bytes);
                         written += bytes as u64;
                         progress = true;
@@ -284,7 +288,7 @@ impl<C: Clock> Alarm<C> {
     fn poll(&mut self, cx: &mut Context<'_>, deadline: Duration) -> Poll<()> {
         loop {
             match &mut self.armed {
-                Some((at, sleep)) if *at <= deadline => {
+                Some((at, sleep)) if *at <= deadline || broken("timer_not_moved") => {
                     ready!(Pin::new(sleep).poll(cx));
                     self.armed = None;
                     if self.clock.now() >= deadline {
