@@ -155,7 +155,9 @@ impl Core {
             let (passed, times) = (*passed, *times);
             self.overtaken_max = self.overtaken_max.max(times);
             if times > self.overtaken_bound() {
-                self.fail("starvation", format!("request {passed} was overtaken {times} times by later ones"));
+                let detail =
+                    format!("request {passed} was overtaken {times} times by later ones: {:?}", self.ledger[passed]);
+                self.fail("starvation", detail);
             }
         }
     }
@@ -235,7 +237,11 @@ impl Core {
                 entry.method == "HEAD" && conn.read >= entry.places.0 + 5
             });
             match conn.tap.next(is_head) {
-                Ok(None) => return,
+                Ok(None) => {
+                    // An answer that has begun is one: its request waits for no worker.
+                    let begun = conn.asked.front().copied().filter(|_| conn.tap.is_inside());
+                    return begun.into_iter().for_each(|token| self.waits_no_more(token));
+                }
                 Ok(Some(answer)) if answer.status == 100 => self.continued(number),
                 Ok(Some(answer)) => self.answered(number, answer),
                 Err(reason) => {

@@ -1,14 +1,16 @@
 //! The command `polygil-sim`. Exit codes: 0 every oracle held, 1 one did not, 2 the command was wrong or could not be carried out.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use polygil_sim::explore::{self, Plan, Summary};
-use polygil_sim::{report, world};
+use polygil_sim::options::Options;
+use polygil_sim::shrink::{self, Recipe};
+use polygil_sim::{picture, report, world};
 
 /// Runs the shipping polygil server in a world where a seed decides everything.
 #[derive(Parser)]
@@ -47,6 +49,38 @@ enum Command {
         threads: Option<usize>,
         #[command(flatten)]
         set: Set,
+    },
+    /// Finds the smallest workload and the fewest faults with which the seed still fails, and writes them to a file.
+    Shrink {
+        #[command(flatten)]
+        one: One,
+        /// The file; `replay` runs it.
+        #[arg(long, default_value = "failure.json")]
+        out: PathBuf,
+    },
+    /// Runs what `shrink` wrote, and says whether it is the same run.
+    Replay {
+        /// The file.
+        file: PathBuf,
+        /// Steps of the timeline to print, the last ones.
+        #[arg(long, default_value_t = 40)]
+        steps: usize,
+    },
+    /// Writes the run of a seed as a trace that opens in Perfetto (ui.perfetto.dev) or chrome://tracing.
+    Trace {
+        #[command(flatten)]
+        one: One,
+        /// The file.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Writes the run of a seed as a page that plays it and needs nothing else.
+    Page {
+        #[command(flatten)]
+        one: One,
+        /// The file.
+        #[arg(long)]
+        out: PathBuf,
     },
     /// Makes each deliberate mistake in turn and says how many seeds it takes to find it (needs the feature `mistakes`).
     Mistakes {
@@ -123,9 +157,7 @@ fn main() -> ExitCode {
 fn carry_out(command: Command) -> Result<bool, String> {
     match command {
         Command::Run { one, steps } => {
-            one.set.check()?;
-            let options = explore::options(one.seed, &one.set.set)?;
-            let outcome = world::run(options, true);
+            let outcome = world::run(one.options()?, true);
             print!("{}{}", report::timeline(&outcome, steps), report::outcome(&outcome));
             Ok(outcome.failure.is_none())
         }
@@ -152,6 +184,46 @@ fn carry_out(command: Command) -> Result<bool, String> {
             })?;
             bar.finish_and_clear();
             show(&summary, json)
+        }
+        Command::Shrink { one, out } => {
+            let options = one.options()?;
+            let Some(least) =
+                shrink::shrink(options, |name, value, runs| eprintln!("{name}={value} after {runs} runs"))
+            else {
+                println!("seed {} does not fail", one.seed);
+                return Ok(true);
+            };
+            let recipe = Recipe::of(least, one.set.mistake.clone());
+            let text = serde_json::to_string_pretty(&recipe).map_err(|error| error.to_string())?;
+            write(&out, &text)?;
+            let mistake =
+                one.set.mistake.map(|mistake| format!(" (built with the mistake {mistake})")).unwrap_or_default();
+            println!("polygil-sim replay {}{mistake}", out.display());
+            Ok(false)
+        }
+        Command::Replay { file, steps } => {
+            let recipe = Recipe::read(&file)?;
+            let set = Set { set: Vec::new(), mistake: recipe.mistake };
+            set.check()?;
+            let outcome = world::run(recipe.options, true);
+            print!("{}{}", report::timeline(&outcome, steps), report::outcome(&outcome));
+            if format!("{:016x}", outcome.trace_hash) != recipe.trace_hash {
+                println!(
+                    "this is another run than the file's, which has the hash {}: the sources differ",
+                    recipe.trace_hash
+                );
+            }
+            Ok(outcome.failure.is_none())
+        }
+        Command::Trace { one, out } => {
+            let outcome = world::run(one.options()?, true);
+            write(&out, &picture::perfetto(&outcome).to_string())?;
+            Ok(outcome.failure.is_none())
+        }
+        Command::Page { one, out } => {
+            let outcome = world::run(one.options()?, true);
+            write(&out, &picture::page(&outcome))?;
+            Ok(outcome.failure.is_none())
         }
         Command::Mistakes { seeds_max } => {
             let mut all_found = true;
@@ -180,6 +252,17 @@ fn carry_out(command: Command) -> Result<bool, String> {
             show(&Summary::merge(parts)?, json)
         }
     }
+}
+
+impl One {
+    fn options(&self) -> Result<Options, String> {
+        self.set.check()?;
+        explore::options(self.seed, &self.set.set)
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 impl Set {

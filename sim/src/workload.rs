@@ -221,11 +221,13 @@ fn malformed(core: &mut Core, random: &mut Random, conn: usize, sent: u64) -> Dr
     let (template, statuses) = *random.pick(MALFORMED);
     let first = template.replace("/e/T", &format!("/e/{token}")).into_bytes();
     let end = sent + first.len() as u64;
+    let head_length = first.windows(4).position(|window| window == b"\r\n\r\n").map_or(first.len(), |place| place + 4);
+    let head_end = sent + head_length as u64;
     core.ledger.push(Entry {
         conn,
         method: "",
         want: Want::Refusal(statuses),
-        places: (sent, end, end),
+        places: (sent, head_end, end),
         content: (0, 0),
         expects: false,
         continued: false,

@@ -91,3 +91,40 @@ fn exit_codes_tell_failures_from_mistakes_of_usage() {
     assert_eq!(sim(&["explore", "--seeds", "5..1"]).0, Some(2));
     assert_eq!(sim(&["explore"]).0, Some(2));
 }
+
+#[test]
+fn what_shrink_writes_replays_as_the_same_run() {
+    use polygil_sim::shrink::{Recipe, shrink};
+
+    // No seed fails, so a recipe is of one that holds; shrinking it says so.
+    let options = Options::draw(2);
+    assert_eq!(shrink(options.clone(), |_, _, _| ()), None);
+    let recipe = Recipe::of(options, None);
+    let directory = std::env::temp_dir().join(format!("polygil-sim-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let file = directory.join("recipe.json");
+    std::fs::write(&file, serde_json::to_string(&recipe).unwrap()).unwrap();
+    assert_eq!(Recipe::read(&file).unwrap(), recipe);
+    let output = Command::new(env!("CARGO_BIN_EXE_polygil-sim")).arg("replay").arg(&file).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
+    assert!(output.status.success() && text.contains(&format!("trace hash {}", recipe.trace_hash)), "{text}");
+    assert!(!text.contains("another run"), "{text}");
+}
+
+#[test]
+fn the_trace_is_one_that_viewers_open_and_the_page_needs_nothing_else() {
+    let outcome = run(Options::draw(2), true);
+    let trace = polygil_sim::picture::perfetto(&outcome);
+    let events = trace["traceEvents"].as_array().unwrap();
+    let count =
+        |phase: &str, pid: u64| events.iter().filter(|event| event["ph"] == phase && event["pid"] == pid).count();
+    // Each connection and each handler that begins ends, on the track of its own.
+    assert!(count("B", 2) > 0 && count("B", 2) == count("E", 2), "{} {}", count("B", 2), count("E", 2));
+    assert!(count("B", 1) > 0 && count("B", 1) >= count("E", 1));
+    let page = polygil_sim::picture::page(&outcome);
+    assert!(
+        !page.contains("\"DATA\"") && !page.contains("src=") && !page.contains("http://") && !page.contains("https://")
+    );
+    assert!(page.contains(&format!("{:016x}", outcome.trace_hash)));
+}
