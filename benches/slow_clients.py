@@ -52,6 +52,8 @@ def large() -> bytes:
     return LARGE
 """
 RATE = 200
+# The server's default.
+HEAD_TIMEOUT_S = 10
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
 
 
@@ -159,9 +161,12 @@ async def disturb(kind: Callable[[int, Cuts], Coroutine[Any, Any, None]], count:
     tasks = []
     for _ in range(count):
         tasks.append(asyncio.ensure_future(kind(port, cuts)))
-        if len(tasks) % 100 == 0:
+        if kind is slowloris:
+            # They are cut after the head timeout and come back at once: in step, if they began in step.
+            await asyncio.sleep(HEAD_TIMEOUT_S / count)
+        elif len(tasks) % 100 == 0:
             await asyncio.sleep(0.01)
-    while cuts.open < count * 0.98:
+    while cuts.open < count * 0.95:
         await asyncio.sleep(0.05)
     pipe.send("ready")
     while not pipe.poll():
@@ -206,10 +211,11 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--seconds", type=float, default=10)
     arguments.add_argument("--scale", type=float, default=1, help="of the numbers of connections")
+    arguments.add_argument("--only", choices=KINDS, help="one kind of disturbance")
     arguments.add_argument("--json", action="store_true")
     given = arguments.parse_args()
     counts = {"slowloris": 2000, "idle": 10_000, "slow readers": 500}
-    counts = {name: max(1, int(count * given.scale)) for name, count in counts.items()}
+    counts = {name: max(1, int(count * given.scale)) for name, count in counts.items() if given.only in (None, name)}
     quiet: list[tuple[float, float]] = []
     loud: dict[str, list[tuple[float, float]]] = {name: [] for name in counts}
     found: dict[str, dict[str, Any]] = {name: {} for name in counts}

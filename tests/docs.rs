@@ -37,7 +37,7 @@ fn every_rule_of_http_is_shown_by_a_test_that_exists() {
     let text = std::fs::read_to_string(path).expect("docs/HTTP.md");
     let missing: Vec<&str> = names(&text).filter(|name| !exists(name)).collect();
     assert_eq!(missing, Vec::<&str>::new(), "no such tests");
-    let rows = text.lines().filter(|line| line.starts_with("| ") && !line.contains("shown by |"));
+    let rows = text.lines().filter(|line| line.starts_with("| ") && !line.contains("shown by |") && !is_measured(line));
     let rows: Vec<&str> = rows.collect();
     let empty = rows.iter().filter(|row| {
         let last = row.trim_end_matches('|').rsplit(" | ").next().unwrap_or_default();
@@ -45,6 +45,11 @@ fn every_rule_of_http_is_shown_by_a_test_that_exists() {
     });
     assert_eq!(empty.collect::<Vec<_>>(), Vec::<&&str>::new(), "rules without a test or a reason");
     assert!(rows.len() > 120, "{} rules", rows.len());
+}
+
+/// Rows of the one table that holds figures.
+fn is_measured(row: &str) -> bool {
+    row.ends_with("| cut |") || row.contains(" MiB")
 }
 
 #[test]
