@@ -16,16 +16,19 @@
 #![deny(unsafe_code)]
 
 pub mod answer;
+pub mod capacity;
 pub mod check;
 pub mod client;
 pub mod core;
 pub mod crew;
 pub mod exec;
 pub mod explore;
+pub mod measure;
 pub mod mistakes;
 pub mod net;
 pub mod options;
 pub mod picture;
+pub mod plot;
 pub mod random;
 pub mod report;
 pub mod shrink;

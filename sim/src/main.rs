@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
+use polygil_sim::capacity::{Load, Model, Shape};
 use polygil_sim::explore::{self, Plan, Summary};
 use polygil_sim::options::Options;
 use polygil_sim::shrink::{self, Recipe};
-use polygil_sim::{picture, report, world};
+use polygil_sim::{measure, picture, plot, report, world};
 
 /// Runs the shipping polygil server in a world where a seed decides everything.
 #[derive(Parser)]
@@ -82,6 +83,38 @@ enum Command {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Asks the shipping dispatch under a load model for its throughput and latency with 1 to 128 workers.
+    Capacity {
+        /// Mean time of a handler, with what its worker does around it, in microseconds.
+        #[arg(long, default_value_t = 1000.0)]
+        service_us: f64,
+        /// What the I/O thread spends on a request, in microseconds.
+        #[arg(long, default_value_t = 10.0)]
+        io_us: f64,
+        /// What it takes to wake a worker, in microseconds.
+        #[arg(long, default_value_t = 10.0)]
+        wake_us: f64,
+        /// The part by which each further worker slows the others down.
+        #[arg(long, default_value_t = 0.0)]
+        interference: f64,
+        /// A speed-up that was measured, as workers=times: goes beside the model's.
+        #[arg(long, value_parser = speedup)]
+        measured: Vec<(usize, f64)>,
+        /// Where the plots go; none if not given.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// Asks a server that runs as fast as it answers, to calibrate `capacity` and to check what it predicts.
+    Measure {
+        /// What to ask for, http://HOST:PORT/PATH.
+        url: String,
+        /// Clients, each with a connection.
+        #[arg(long, default_value_t = 8)]
+        clients: usize,
+        /// For how long.
+        #[arg(long = "for", default_value = "5s", value_parser = duration)]
+        r#for: Duration,
+    },
     /// Makes each deliberate mistake in turn and says how many seeds it takes to find it (needs the feature `mistakes`).
     Mistakes {
         /// Seeds to try for each.
@@ -135,6 +168,11 @@ fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err("a time is a number and s, m or h".to_owned()),
     };
     Ok(Duration::from_secs(number * unit))
+}
+
+fn speedup(text: &str) -> Result<(usize, f64), String> {
+    let parts = text.split_once('=').and_then(|(workers, times)| Some((workers.parse().ok()?, times.parse().ok()?)));
+    parts.ok_or_else(|| "a speed-up is given as workers=times".to_owned())
 }
 
 fn assignment(text: &str) -> Result<(String, u64), String> {
@@ -224,6 +262,29 @@ fn carry_out(command: Command) -> Result<bool, String> {
             let outcome = world::run(one.options()?, true);
             write(&out, &picture::page(&outcome))?;
             Ok(outcome.failure.is_none())
+        }
+        Command::Capacity { service_us, io_us, wake_us, interference, measured, out } => {
+            let ns = |us: f64| (us * 1000.0) as u64;
+            let model = Model {
+                workers: 1,
+                placement: 2,
+                service_ns: ns(service_us).max(1),
+                shape: Shape::Exponential,
+                io_ns: ns(io_us),
+                wake_ns: ns(wake_us),
+                interference,
+                cores: 0,
+                load: Load::Open(0.9),
+                requests: 0,
+            };
+            print!("{}", plot::report(&model, &measured, out.as_deref())?);
+            Ok(true)
+        }
+        Command::Measure { url, clients, r#for } => {
+            let measured = measure::closed_loop(&url, clients, r#for)?;
+            let [p50, p99] = measured.percentiles.map(report::time);
+            println!("{clients} clients: {:.0} answers/s, p50 {p50}, p99 {p99}", measured.throughput);
+            Ok(true)
         }
         Command::Mistakes { seeds_max } => {
             let mut all_found = true;
