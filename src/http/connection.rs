@@ -10,6 +10,9 @@
 //!   Head, Body ── protocol error ──▶ Failed ── response sent ──▶ Over
 //! ```
 //!
+//! A response whose content comes in pieces is sent in as many calls: from any of the states that a response leaves, its head
+//! leads to Streaming, and its end to where a whole response would have led.
+//!
 //! The peer's mistakes are [`ProtocolError`]s: answer, close. Our own are [`InvalidResponse`]s: nothing was written, answer
 //! with something else. After a protocol error the connection takes one response, to say so, and gives nothing but
 //! [`Event::Closed`].
@@ -71,6 +74,11 @@ enum State {
     Head(HeadScan),
     Body(Decoder),
     Respond,
+    /// The head of a response is sent, its content is not.
+    Streaming {
+        length: encode::Length,
+        after: AfterResponse,
+    },
     /// After a protocol error.
     Failed,
     Over,
@@ -167,7 +175,7 @@ impl Connection {
         let event = match self.state {
             State::Head(_) => self.next_head(),
             State::Body(_) => self.next_body(),
-            State::Respond => return Ok(Event::Paused),
+            State::Respond | State::Streaming { .. } => return Ok(Event::Paused),
             State::Failed | State::Over => return Ok(Event::Closed),
         };
         if event.is_err() {
@@ -261,44 +269,97 @@ impl Connection {
         date: &[u8; 29],
         out: &mut Vec<u8>,
     ) -> Result<AfterResponse, InvalidResponse> {
-        // What the peer may still send, if it is not known to be done.
-        let mut unread = None;
-        match &self.state {
-            State::Over => return Err(InvalidResponse("there is no request to respond to".into())),
-            State::Respond => {}
-            State::Body(decoder) if decoder.is_done() => {}
-            State::Body(decoder) => {
-                let missing = decoder.missing().map(|missing| missing.saturating_sub(self.buffered() as u64));
-                unread = Some(missing.unwrap_or(DRAIN_BYTES_MAX).min(DRAIN_BYTES_MAX));
-                self.keep_alive &= broken("content_left_unread");
-            }
-            State::Head(_) => {
-                self.begin_unparsed();
-                unread = Some(DRAIN_BYTES_MAX);
-            }
-            State::Failed => {
-                self.keep_alive = false;
-                unread = Some(DRAIN_BYTES_MAX);
-            }
-        }
-        let Self { is_head, keep_alive, minor_version, .. } = *self;
+        let unread = self.begin_response()?;
         let before = out.len();
-        let kept = encode::response(&response, date, &encode::Exchange { is_head, keep_alive, minor_version }, out)?;
+        let kept = encode::response(&response, date, &self.exchange(), out)?;
         if broken("answers_reversed") {
             out.rotate_left(before);
         }
         if broken("answered_twice") && kept {
             out.extend_from_within(before..);
         }
+        let after = self.after(kept, unread);
+        self.finish_response(after);
+        Ok(after)
+    }
+
+    /// Appends the head of a response whose content comes in pieces; its `body` is empty. The pieces follow by
+    /// [`Connection::send_piece`], then [`Connection::send_end`]. False when there is nothing to follow, to HEAD: then only the end does.
+    ///
+    /// Frames the content by the chunked coding (RFC 9112, 7.1), to HTTP/1.0 by the connection's end. Otherwise as
+    /// [`Connection::send`].
+    pub fn send_head(
+        &mut self,
+        response: &Response,
+        date: &[u8; 29],
+        out: &mut Vec<u8>,
+    ) -> Result<bool, InvalidResponse> {
+        let unread = self.begin_response()?;
+        let (length, kept) = encode::streamed(response, date, &self.exchange(), out)?;
+        let after = self.after(kept, unread);
+        self.state = State::Streaming { length, after };
+        Ok(!self.is_head)
+    }
+
+    /// Appends a piece of the content that [`Connection::send_head`] has begun. Nothing for an empty one, nor to HEAD.
+    pub fn send_piece(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        if let (State::Streaming { length, .. }, false) = (&self.state, self.is_head) {
+            encode::piece(piece, *length, out);
+        }
+    }
+
+    /// Appends the end of that content, and says what follows. Where it is never called the content is not whole: then the
+    /// connection must be closed, and the recipient sees that the last chunk is missing (RFC 9112, 8).
+    pub fn send_end(&mut self, out: &mut Vec<u8>) -> AfterResponse {
+        let State::Streaming { length, after } = self.state else { return AfterResponse::Close };
+        if !self.is_head {
+            encode::last_piece(length, out);
+        }
+        self.finish_response(after);
+        after
+    }
+
+    /// A response is due: what the peer may still send, if it is not known to be done.
+    fn begin_response(&mut self) -> Result<Option<u64>, InvalidResponse> {
+        match &self.state {
+            State::Over | State::Streaming { .. } => Err(InvalidResponse("there is no request to respond to".into())),
+            State::Respond => Ok(None),
+            State::Body(decoder) if decoder.is_done() => Ok(None),
+            State::Body(decoder) => {
+                let missing = decoder.missing().map(|missing| missing.saturating_sub(self.buffered() as u64));
+                self.keep_alive &= broken("content_left_unread");
+                Ok(Some(missing.unwrap_or(DRAIN_BYTES_MAX).min(DRAIN_BYTES_MAX)))
+            }
+            State::Head(_) => {
+                self.begin_unparsed();
+                Ok(Some(DRAIN_BYTES_MAX))
+            }
+            State::Failed => {
+                self.keep_alive = false;
+                Ok(Some(DRAIN_BYTES_MAX))
+            }
+        }
+    }
+
+    fn exchange(&self) -> encode::Exchange {
+        let Self { is_head, keep_alive, minor_version, .. } = *self;
+        encode::Exchange { is_head, keep_alive, minor_version }
+    }
+
+    fn after(&self, kept: bool, unread: Option<u64>) -> AfterResponse {
+        match unread {
+            _ if kept => AfterResponse::KeepAlive,
+            Some(max_bytes) if !self.ended && max_bytes > 0 => AfterResponse::DrainThenClose { max_bytes },
+            _ => AfterResponse::Close,
+        }
+    }
+
+    fn finish_response(&mut self, after: AfterResponse) {
+        let kept = after == AfterResponse::KeepAlive;
         self.state = if kept { State::Head(HeadScan::default()) } else { State::Over };
         self.continue_due = false;
         if self.start == self.buffer.len() && self.buffer.capacity() > BUFFER_KEPT_BYTES_MAX {
             (self.buffer, self.start) = (Vec::new(), 0);
         }
-        Ok(match unread {
-            _ if kept => AfterResponse::KeepAlive,
-            Some(max_bytes) if !self.ended && max_bytes > 0 => AfterResponse::DrainThenClose { max_bytes },
-            _ => AfterResponse::Close,
-        })
     }
 }

@@ -16,6 +16,17 @@ pub(super) struct Exchange {
     pub(super) minor_version: u8,
 }
 
+/// How long the content of a response is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Length {
+    /// It is all here.
+    Known,
+    /// It comes in pieces, each framed for itself (RFC 9112, 7.1).
+    Chunked,
+    /// It ends with the connection: all that HTTP/1.0 has for this (RFC 9112, 6.3).
+    UntilClose,
+}
+
 /// Appends the response; gives whether the connection stays open. On an error nothing was appended.
 pub(super) fn response(
     response: &Response,
@@ -23,8 +34,64 @@ pub(super) fn response(
     exchange: &Exchange,
     out: &mut Vec<u8>,
 ) -> Result<bool, InvalidResponse> {
+    let kept = head(response, Length::Known, date, exchange, out)?;
+    if !exchange.is_head || broken("head_with_content") {
+        out.extend_from_slice(&response.body);
+    }
+    Ok(kept)
+}
+
+/// Appends the head of a response whose content follows in pieces, as [`response`] does.
+pub(super) fn streamed(
+    response: &Response,
+    date: &[u8; 29],
+    exchange: &Exchange,
+    out: &mut Vec<u8>,
+) -> Result<(Length, bool), InvalidResponse> {
+    if matches!(response.status, 204 | 205 | 304) {
+        return Err(InvalidResponse(format!("a {} has no content (RFC 9110, 15)", response.status).into()));
+    }
+    let length = if exchange.minor_version == 0 { Length::UntilClose } else { Length::Chunked };
+    let kept = head(response, length, date, exchange, out)?;
+    Ok((length, kept))
+}
+
+/// Appends one piece of a content; an empty one is nothing, because an empty chunk would be the last.
+pub(super) fn piece(bytes: &[u8], length: Length, out: &mut Vec<u8>) {
+    if bytes.is_empty() {
+        return;
+    }
+    if length == Length::Chunked {
+        // Sixteen digits are the most that a length has.
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let first = bytes.len().ilog2() / 4;
+        out.extend((0..=first).rev().map(|digit| DIGITS[bytes.len() >> (digit * 4) & 0xf]));
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(bytes);
+    if length == Length::Chunked {
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Appends what ends a content.
+pub(super) fn last_piece(length: Length, out: &mut Vec<u8>) {
+    if length == Length::Chunked {
+        out.extend_from_slice(b"0\r\n\r\n");
+    }
+}
+
+fn head(
+    response: &Response,
+    length: Length,
+    date: &[u8; 29],
+    exchange: &Exchange,
+    out: &mut Vec<u8>,
+) -> Result<bool, InvalidResponse> {
     let given = validate(response)?;
-    let keep_alive = exchange.keep_alive && !response.close && !given.close;
+    // A HEAD has no content that the connection would have to end for.
+    let ends = length == Length::UntilClose && !exchange.is_head;
+    let keep_alive = exchange.keep_alive && !response.close && !given.close && !ends;
     out.reserve(HEAD_BYTES_GUESS + response.body.len());
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(&digits(response.status));
@@ -37,8 +104,11 @@ pub(super) fn response(
         }
     }
     // A 304's length would have to be that of the 200 that it stands for (RFC 9110, 8.6), which nobody here knows.
-    if !matches!(response.status, 204 | 304) {
-        field(b"content-length", itoa::Buffer::new().format(response.body.len()).as_bytes(), out);
+    match length {
+        Length::Known if matches!(response.status, 204 | 304) => {}
+        Length::Known => field(b"content-length", itoa::Buffer::new().format(response.body.len()).as_bytes(), out),
+        Length::Chunked => field(b"transfer-encoding", b"chunked", out),
+        Length::UntilClose => {}
     }
     if !given.date {
         field(b"date", date, out);
@@ -49,9 +119,6 @@ pub(super) fn response(
         field(b"connection", b"keep-alive", out);
     }
     out.extend_from_slice(b"\r\n");
-    if !exchange.is_head || broken("head_with_content") {
-        out.extend_from_slice(&response.body);
-    }
     Ok(keep_alive)
 }
 

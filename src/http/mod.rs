@@ -118,7 +118,7 @@ pub struct Response {
     pub status: u16,
     /// Without Content-Length, Transfer-Encoding and Connection, which [`Connection::send`] makes.
     pub headers: Fields,
-    /// The content. Empty for 204, 205 and 304.
+    /// The content. Empty for 204, 205 and 304, and where [`Connection::send_piece`] brings it.
     pub body: Vec<u8>,
     /// Close the connection after it.
     pub close: bool,

@@ -10,6 +10,7 @@ mod heads;
 mod limits;
 mod responses;
 mod smuggling;
+mod streaming;
 
 use super::*;
 
