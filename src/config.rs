@@ -116,7 +116,7 @@ options! {
         queue_depth: usize = "64", kinds::up_to::<65_536, _>, Some("N"), "Requests that may wait for one worker.";
         overflow_depth: usize = "512", kinds::up_to::<1_000_000, _>, Some("N"), "Requests that may wait for whichever worker is free first; beyond it a request is refused with 503.";
         placement: Placement = "idle-first", kinds::placement, Some("POLICY"), "Which worker gets a request: round-robin, least-loaded or idle-first.";
-        handler_timeout: Duration = "30s", kinds::duration, Some("TIME"), "How long a handler may run, unless its route says otherwise; then it is interrupted and the client gets 504.";
+        handler_timeout: Duration = "30s", kinds::duration, Some("TIME"), "How long a handler may run until its answer, or the next piece of its content, is there, unless its route says otherwise; then it is interrupted and the client gets 504.";
         interrupt_grace: Duration = "500ms", kinds::duration_or_zero, Some("TIME"), "How long an interrupted handler may take to end before its worker is replaced.";
         max_replacements: usize = "8", kinds::count, Some("N"), "Lost workers that are replaced in the server's life; at the next one it stops and exits non-zero.";
         queue_timeout: Duration = "30s", kinds::duration, Some("TIME"), "How long a request may wait for a worker, unless its route says otherwise; then it is refused with 503.";

@@ -16,7 +16,7 @@
 //!
 //! No arrow points back. The I/O side ([`http`], [`router`], [`dispatch`], [`server`]) never touches Python and builds without it;
 //! the Python side (`python`, with the feature of that name) never touches a socket. What crosses between them is owned data:
-//! a [`task::Task`] one way, an [`http::Response`] the other.
+//! a [`task::Task`] one way, an [`http::Response`] the other, and behind it, where its content is not whole, that [`content`].
 //!
 //! To read the crate in the order of a request: [`server`] takes connections and drives them, [`http`] says where a request begins
 //! and ends, [`router`] whose it is, [`dispatch`] who runs it; then `python::worker`, `python::handler` and `python::convert`.
@@ -30,6 +30,8 @@
 pub mod cli;
 #[cfg(not(loom))]
 pub mod config;
+#[cfg(not(loom))]
+pub mod content;
 pub mod dispatch;
 pub mod error;
 pub mod http;
@@ -45,4 +47,5 @@ pub mod report;
 pub mod router;
 #[cfg(not(loom))]
 pub mod server;
+#[cfg(not(loom))]
 pub mod task;

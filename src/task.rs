@@ -4,7 +4,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::dispatch::reply::ReplySender;
+use crate::content::ContentReader;
+use crate::dispatch::reply::{self, ReplyReceiver, ReplySender};
 use crate::http::{Request, Response};
 use crate::router::RouteId;
 
@@ -22,8 +23,51 @@ pub struct Task {
     pub client: Option<SocketAddr>,
     /// The address it connected to; None on a Unix socket.
     pub server: Option<SocketAddr>,
-    /// Where the response goes, once.
-    pub reply: ReplySender<Response>,
+    /// Where the answer goes, once.
+    pub reply: AnswerSender,
+}
+
+/// What comes back.
+#[derive(Debug)]
+pub enum Answer {
+    /// A response with all of its content.
+    Whole(Response),
+    /// A response without its content, and where that comes from.
+    Streamed(Response, ContentReader),
+}
+
+/// Makes the slot of one answer.
+pub fn answer_slot() -> (AnswerSender, ReplyReceiver<Answer>) {
+    let (sender, receiver) = reply::channel();
+    (AnswerSender(sender), receiver)
+}
+
+/// Where an answer goes: a [`ReplySender`] that knows what it sends.
+#[derive(Clone, Debug)]
+pub struct AnswerSender(ReplySender<Answer>);
+
+impl AnswerSender {
+    /// As [`ReplySender::start`].
+    pub fn start(&self) -> bool {
+        self.0.start()
+    }
+
+    /// Answers with a whole response. Gives it back when it is not wanted, as [`ReplySender::send`] does.
+    pub fn send(&self, response: Response) -> Result<(), Response> {
+        self.0.send(Answer::Whole(response)).map_err(|answer| match answer {
+            Answer::Whole(response) | Answer::Streamed(response, _) => response,
+        })
+    }
+
+    /// Answers with a response whose content follows. False when it is not wanted.
+    pub fn stream(&self, head: Response, content: ContentReader) -> bool {
+        self.0.send(Answer::Streamed(head, content)).is_ok()
+    }
+
+    /// As [`ReplySender::is_caller_gone`].
+    pub fn is_caller_gone(&self) -> bool {
+        self.0.is_caller_gone()
+    }
 }
 
 /// A task that a worker runs at this moment.

@@ -347,8 +347,6 @@ def _flags_reason(handler: object, qualname: str) -> str | None:
             f"{qualname} is an `async def`; polygil runs plain functions, one at a time in each interpreter: "
             "use `def`, and asyncio.run(...) inside it for what must await"
         )
-    if flags & _CO_GENERATOR:
-        return f"{qualname} is a generator function, whose result is not a response; return the whole value"
     return None
 
 
@@ -399,7 +397,11 @@ def _first(levels: Iterable[Budgets]) -> Budgets:
 def _checked_hook[H: Hook](hook: H, origin: str) -> H:
     if not callable(hook):
         raise RegistrationError(f"{origin}: a hook must be a function, not {_describe(hook)}")
-    reason = _flags_reason(hook, name_of(hook)[1])
+    name = name_of(hook)[1]
+    reason = _flags_reason(hook, name)
+    code = code_of(hook)
+    if code is not None and code.co_flags & _CO_GENERATOR:
+        reason = f"{name} is a generator function, which does nothing when it is called; a hook is a plain function"
     if reason is not None:
         raise RegistrationError(f"{origin}: {reason}")
     return hook

@@ -11,12 +11,11 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use polygil::dispatch::reply::ReplySender;
 use polygil::dispatch::{Pool, Step, Worker};
 use polygil::error::Failure;
 use polygil::http::Response;
 use polygil::server::Signal;
-use polygil::task::Task;
+use polygil::task::{AnswerSender, Task};
 
 use crate::check::Outcome;
 use crate::core::{Actor, Core, Event, MS, Shared};
@@ -66,7 +65,7 @@ struct Member {
     /// Counts its tasks: tells the one that an event was meant for from the next.
     number: u64,
     /// What the supervisor knows of the running task.
-    watch: Option<(ReplySender<Response>, usize, u64)>,
+    watch: Option<(AnswerSender, usize, u64)>,
     abandoned: bool,
 }
 

@@ -10,6 +10,7 @@ use pyo3::ffi;
 
 use super::ffi::{Gil, Object, PyResult, Raised};
 use super::json::Encoder;
+use super::stream::Pieces;
 use crate::http::Response;
 
 const JSON: &[u8] = b"application/json";
@@ -34,10 +35,23 @@ pub enum Refused<'i> {
 
 type Headers = Vec<(Cow<'static, str>, Cow<'static, [u8]>)>;
 
+/// A handler's value as a response.
+pub enum Converted<'i> {
+    /// All of it.
+    Whole(Response),
+    /// Its head, and the content that is still to be made; without a content-type unless the handler gave one.
+    Streamed(Response, Pieces<'i>),
+}
+
 /// A content and the media type that goes with it unless the handler says another.
-struct Content {
+struct Content<'i> {
     media_type: Option<&'static [u8]>,
-    body: Vec<u8>,
+    body: Body<'i>,
+}
+
+enum Body<'i> {
+    Bytes(Vec<u8>),
+    Pieces(Pieces<'i>),
 }
 
 impl<'i> Converter<'i> {
@@ -51,7 +65,7 @@ impl<'i> Converter<'i> {
     }
 
     /// The response for a handler's return value.
-    pub fn response(&self, value: &Object<'i>) -> Result<Response, Refused<'i>> {
+    pub fn response(&self, value: &Object<'i>) -> Result<Converted<'i>, Refused<'i>> {
         // SAFETY: attached; reads the type of a live object. Exact tuples only: a namedtuple is somebody's record.
         if unsafe { ffi::PyTuple_CheckExact(value.as_ptr()) } != 0 {
             return self.tuple(value);
@@ -70,12 +84,13 @@ impl<'i> Converter<'i> {
         let headers = self.headers(&self.attribute(exception, c"headers")?)?;
         let detail = self.attribute(exception, c"detail")?;
         if matches!(status, 204 | 304) {
-            return assemble(status, headers, Content { media_type: None, body: Vec::new() });
+            return Ok(whole(status, headers, None, Vec::new()));
         }
         let mut body = b"{\"detail\":".to_vec();
         self.json(&detail, &mut body)?;
         body.push(b'}');
-        assemble(status, headers, Content { media_type: Some(JSON), body })
+        bodiless(status, body.is_empty())?;
+        Ok(whole(status, headers, Some(JSON), body))
     }
 
     /// The JSON of any value, as the converter writes it (422 details, tests).
@@ -83,7 +98,7 @@ impl<'i> Converter<'i> {
         self.encoder.write(value, out).map_err(|raised| self.refuse(value, raised))
     }
 
-    fn tuple(&self, value: &Object<'i>) -> Result<Response, Refused<'i>> {
+    fn tuple(&self, value: &Object<'i>) -> Result<Converted<'i>, Refused<'i>> {
         let items = value.tuple_items();
         let (content, status, headers) = match items.as_slice() {
             [content, status] => (content, status, Vec::new()),
@@ -99,7 +114,7 @@ impl<'i> Converter<'i> {
         assemble(status, headers, self.content(content)?)
     }
 
-    fn response_object(&self, value: &Object<'i>) -> Result<Response, Refused<'i>> {
+    fn response_object(&self, value: &Object<'i>) -> Result<Converted<'i>, Refused<'i>> {
         let status = self.status(&self.attribute(value, c"status_code")?)?;
         let mut headers = self.headers(&self.attribute(value, c"headers")?)?;
         let content = self.attribute(value, c"content")?;
@@ -114,7 +129,8 @@ impl<'i> Converter<'i> {
     }
 
     /// The rows of the table that are a content by themselves.
-    fn content(&self, value: &Object<'i>) -> Result<Content, Refused<'i>> {
+    fn content(&self, value: &Object<'i>) -> Result<Content<'i>, Refused<'i>> {
+        let bytes = |media_type, bytes| Ok(Content { media_type, body: Body::Bytes(bytes) });
         let pointer = value.as_ptr();
         // SAFETY: attached; these macros only read the type of a live object.
         let (is_str, is_bytes_like, is_json) = unsafe {
@@ -130,27 +146,30 @@ impl<'i> Converter<'i> {
             )
         };
         if value.is_none() {
-            return Ok(Content { media_type: None, body: Vec::new() });
+            return bytes(None, Vec::new());
         }
         if is_str {
             let text = value.to_str().map_err(|raised| self.refuse(value, raised))?;
-            return Ok(Content { media_type: Some(TEXT), body: text.as_bytes().to_vec() });
+            return bytes(Some(TEXT), text.as_bytes().to_vec());
         }
         if is_bytes_like {
             // SAFETY: attached; takes any object with a buffer; a new reference, or null with an exception (a released view).
-            let bytes = unsafe { value.gil().own(ffi::PyBytes_FromObject(pointer)) };
-            let bytes = bytes.map_err(|raised| self.refuse(value, raised))?;
-            let body = bytes.to_bytes().map_err(|raised| self.refuse(value, raised))?.to_vec();
-            return Ok(Content { media_type: Some(OCTETS), body });
+            let octets = unsafe { value.gil().own(ffi::PyBytes_FromObject(pointer)) };
+            let octets = octets.map_err(|raised| self.refuse(value, raised))?;
+            let octets = octets.to_bytes().map_err(|raised| self.refuse(value, raised))?.to_vec();
+            return bytes(Some(OCTETS), octets);
         }
         if is_json || is_dataclass_instance(value) {
             let mut body = Vec::with_capacity(64);
             self.json(value, &mut body)?;
-            return Ok(Content { media_type: Some(JSON), body });
+            return bytes(Some(JSON), body);
+        }
+        if let Some(pieces) = Pieces::of(value) {
+            return Ok(Content { media_type: None, body: Body::Pieces(pieces) });
         }
         Err(Refused::Unserializable(format!(
             "a handler returned {}, which has no response: return dict, list, int, float, bool, str, bytes, None, a dataclass, \
-             (value, status[, headers]) or polygil.Response",
+             a generator of str or bytes, (value, status[, headers]) or polygil.Response",
             value.type_name()
         )))
     }
@@ -262,15 +281,44 @@ fn names(headers: &[(Cow<'static, str>, Cow<'static, [u8]>)], name: &str) -> boo
     headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name))
 }
 
-fn assemble<'i>(status: u16, mut headers: Headers, content: Content) -> Result<Response, Refused<'i>> {
-    if matches!(status, 204 | 205 | 304) && !content.body.is_empty() {
+fn assemble<'i>(status: u16, headers: Headers, content: Content<'i>) -> Result<Converted<'i>, Refused<'i>> {
+    match content.body {
+        Body::Bytes(body) => {
+            bodiless(status, body.is_empty())?;
+            Ok(Converted::Whole(whole(status, headers, content.media_type, body)))
+        }
+        Body::Pieces(pieces) => {
+            bodiless(status, false)?;
+            let head = Response { status, headers, body: Vec::new(), close: false };
+            Ok(Converted::Streamed(head, pieces))
+        }
+    }
+}
+
+fn bodiless<'i>(status: u16, is_empty: bool) -> Result<(), Refused<'i>> {
+    if matches!(status, 204 | 205 | 304) && !is_empty {
         return Err(Refused::Unserializable(format!("a response with status {status} has no content (RFC 9110, 15)")));
     }
-    if let Some(media_type) = content.media_type
-        && !names(&headers, "content-type")
+    Ok(())
+}
+
+fn whole(status: u16, mut headers: Headers, media_type: Option<&'static [u8]>, body: Vec<u8>) -> Response {
+    if let Some(media_type) = media_type
         && !matches!(status, 204 | 205 | 304)
     {
+        default_type(&mut headers, media_type);
+    }
+    Response { status, headers, body, close: false }
+}
+
+/// The content-type, unless the handler gave one.
+fn default_type(headers: &mut Headers, media_type: &'static [u8]) {
+    if !names(headers, "content-type") {
         headers.insert(0, (Cow::Borrowed("content-type"), Cow::Borrowed(media_type)));
     }
-    Ok(Response { status, headers, body: content.body, close: false })
+}
+
+/// The content-type of a content that is made in pieces, by its first one, unless the handler gave one.
+pub fn type_by_first_piece(head: &mut Response, is_text: bool) {
+    default_type(&mut head.headers, if is_text { TEXT } else { OCTETS });
 }

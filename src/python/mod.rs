@@ -14,6 +14,7 @@ mod json;
 mod module;
 mod request;
 mod serve;
+mod stream;
 mod supervisor;
 mod worker;
 mod workers;

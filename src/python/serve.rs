@@ -17,11 +17,11 @@ use pyo3::prelude::*;
 use super::command::{self, FAILED, Loaded, OK, Stop};
 use super::workers::{self, Report, StartError, Workers};
 use crate::config::Config;
-use crate::dispatch::{Pool, PoolOptions, reply};
+use crate::dispatch::{Pool, PoolOptions};
 use crate::http;
 use crate::router::RouteId;
 use crate::server::{self, DrainEnd, ServerOptions};
-use crate::task::Task;
+use crate::task::{Task, answer_slot};
 
 /// How long workers may take to finish what the pool still holds, once every connection is gone.
 const JOIN_PATIENCE: Duration = Duration::from_secs(10);
@@ -273,7 +273,7 @@ pub fn sample_task() -> Task {
         Ok(http::Event::Head(head)) => head,
         _ => unreachable!("a whole, valid head was given"),
     };
-    let (reply, _) = reply::channel();
+    let (reply, _) = answer_slot();
     let request = http::Request { head, body: Vec::new() };
     Task { id: 0, route: RouteId(0), params: Vec::new(), request, client: None, server: None, reply }
 }

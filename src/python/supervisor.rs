@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 
 use super::ffi::{Gil, PyResult};
 use super::interpreter::{InterpreterAddress, visit};
-use crate::dispatch::reply::ReplySender;
+use crate::content::ContentSender;
 use crate::error::Failure;
-use crate::http::Response;
 use crate::router::RouteId;
+use crate::task::AnswerSender;
 
 /// What a worker runs at this moment.
 struct Running {
@@ -34,7 +34,15 @@ struct Running {
     interrupted: Option<Instant>,
     /// Where the handler was when the interrupt reached its interpreter.
     stack: String,
-    reply: ReplySender<Response>,
+    outcome: Outcome,
+}
+
+/// Where the end of what runs would go, should the supervisor have to make one.
+pub enum Outcome {
+    /// Nothing is answered yet.
+    Answer(AnswerSender),
+    /// The answer has begun, and its content is being made.
+    Content(ContentSender),
 }
 
 #[derive(Default)]
@@ -117,14 +125,14 @@ impl Watch {
         state.thread = this_thread();
     }
 
-    /// The worker starts a task.
-    pub fn begin(&self, route: RouteId, request: u64, budget: Duration, reply: ReplySender<Response>) {
+    /// The worker starts a task, or goes on making its content.
+    pub fn begin(&self, route: RouteId, request: u64, budget: Duration, outcome: Outcome) {
         let started = Instant::now();
         let mut state = self.lock();
         state.number += 1;
         let number = state.number;
         let stack = String::new();
-        state.running = Some(Running { number, route, request, started, budget, interrupted: None, stack, reply });
+        state.running = Some(Running { number, route, request, started, budget, interrupted: None, stack, outcome });
     }
 
     /// The worker has the task's outcome. Call it attached, before any further Python code runs.
@@ -159,11 +167,16 @@ impl Watch {
             ran: running.started.elapsed(),
             stack: running.stack.clone(),
         };
-        let mut response = failure.response(detail);
-        let request_id = format!("{request_id_prefix}-{}", running.request);
-        response.headers.push(("x-request-id".into(), request_id.into_bytes().into()));
-        // Somebody may have been first (the caller left): then this answer is not wanted.
-        drop(running.reply.send(response));
+        match &running.outcome {
+            Outcome::Answer(reply) => {
+                let mut response = failure.response(detail);
+                let request_id = format!("{request_id_prefix}-{}", running.request);
+                response.headers.push(("x-request-id".into(), request_id.into_bytes().into()));
+                // Somebody may have been first (the caller left): then this answer is not wanted.
+                drop(reply.send(response));
+            }
+            Outcome::Content(content) => content.break_off(),
+        }
         state.abandoned = true;
         // It cannot have ended: it takes this lock at the end of its task.
         if let Some(thread) = state.thread {

@@ -14,11 +14,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::convert::{Converter, Refused};
+use super::convert::{Converted, Converter, Refused, type_by_first_piece};
 use super::ffi::{Gil, Object, PyResult, Raised};
 use super::handler::{CallError, Caller, Handler, Unresolved};
 use super::interpreter::{Interpreter, StillInUse};
-use super::supervisor::{Finished, Watch};
+use super::stream::{Broken, Pieces};
+use super::supervisor::{Finished, Outcome, Watch};
+use crate::content::{self, ContentSender};
 use crate::dispatch::{Step, Worker};
 use crate::error::Failure;
 use crate::http::Response;
@@ -277,23 +279,110 @@ impl<'i, 's> Serving<'i, 's> {
 
     /// Runs one task and answers it. False when this worker has been given up meanwhile.
     fn answer(&mut self, task: &Task, watch: &Watch) -> bool {
-        watch.begin(task.route, task.id, self.setup.budget(task.route), task.reply.clone());
-        let outcome = self.outcome(task);
-        match watch.finish() {
-            Finished::InTime => {}
-            Finished::Interrupted(address) => address.set_async_exception(self.gil, None),
-            Finished::Abandoned => return false,
-        }
-        let response = outcome.unwrap_or_else(|unanswered| self.failure(task, unanswered));
+        let outcome = self.watched(task, watch, Outcome::Answer(task.reply.clone()), |serving| serving.outcome(task));
+        let response = match outcome {
+            None => return false,
+            Some(Ok(Made::Whole(response))) => response,
+            Some(Ok(Made::Streamed(head, first, pieces))) => return self.stream(task, watch, head, first, pieces),
+            Some(Err(unanswered)) => self.failure(task, unanswered),
+        };
         // The caller may have left, or its patience ended: then nobody wants the response.
         drop(task.reply.send(response));
         true
     }
 
-    fn outcome(&mut self, task: &Task) -> Result<Response, Unanswered<'i>> {
+    /// Runs the handler's code within its budget. None when this worker has been given up meanwhile.
+    fn watched<R>(
+        &mut self,
+        task: &Task,
+        watch: &Watch,
+        outcome: Outcome,
+        run: impl FnOnce(&mut Self) -> R,
+    ) -> Option<R> {
+        watch.begin(task.route, task.id, self.setup.budget(task.route), outcome);
+        let result = run(self);
+        match watch.finish() {
+            Finished::InTime => {}
+            Finished::Interrupted(address) => address.set_async_exception(self.gil, None),
+            Finished::Abandoned => return None,
+        }
+        Some(result)
+    }
+
+    fn outcome(&mut self, task: &Task) -> Result<Made<'i>, Unanswered<'i>> {
         let handler = self.handlers[task.route.0 as usize].handler(self.gil, self.setup, task.route)?;
         let value = handler.call(&self.caller, task).map_err(Unanswered::Call)?;
-        self.converter.response(&value).map_err(unanswered)
+        let (mut head, pieces) = match self.converter.response(&value).map_err(unanswered)? {
+            Converted::Whole(response) => return Ok(Made::Whole(response)),
+            Converted::Streamed(head, pieces) => (head, pieces),
+        };
+        // What goes wrong before the first piece can still be answered as if there were no pieces.
+        match pieces.next().map_err(broken)? {
+            None => Ok(Made::Whole(head)),
+            Some(first) => {
+                type_by_first_piece(&mut head, first.is_text);
+                Ok(Made::Streamed(head, first.bytes, pieces))
+            }
+        }
+    }
+
+    /// Answers with a content that is made meanwhile; the budget is for each piece anew. False when this worker has been given up.
+    fn stream(&mut self, task: &Task, watch: &Watch, head: Response, first: Vec<u8>, pieces: Pieces<'i>) -> bool {
+        let (content, reader) = content::channel();
+        let mut wanted = task.reply.stream(head, reader);
+        let mut piece = first;
+        loop {
+            // Other threads of the interpreter go on while the client is waited for.
+            wanted = wanted && self.gil.detached(|| content.send(piece));
+            if !wanted {
+                return self.close(task, watch, &content, pieces);
+            }
+            match self.watched(task, watch, Outcome::Content(content.clone()), |_| pieces.next()) {
+                None => return false,
+                Some(Ok(Some(next))) => piece = next.bytes,
+                Some(Ok(None)) => {
+                    self.gil.detached(|| content.end());
+                    return true;
+                }
+                Some(Err(why)) => {
+                    self.log_broken(task, why);
+                    content.break_off();
+                    return true;
+                }
+            }
+        }
+    }
+
+    /// Nobody wants the rest of a content.
+    fn close(&mut self, task: &Task, watch: &Watch, content: &ContentSender, pieces: Pieces<'i>) -> bool {
+        let closed = self.watched(task, watch, Outcome::Content(content.clone()), |_| pieces.close());
+        match closed {
+            None => return false,
+            Some(Ok(())) => {}
+            Some(Err(raised)) => self.log_broken(task, Broken::Raised(raised)),
+        }
+        true
+    }
+
+    fn log_broken(&self, task: &Task, why: Broken<'i>) {
+        let (message, traceback) = match why {
+            Broken::NotAPiece(message) => (message, String::new()),
+            Broken::Raised(raised) => (raised.summary(), self.traceback(&raised)),
+        };
+        let route = self.setup.router.route(task.route);
+        tracing::error!(
+            request_id = format!("{}-{}", self.setup.request_id_prefix, task.id),
+            worker = self.index,
+            route = format!("{} {}", route.method, route.pattern),
+            handler = format!("{}:{}", route.module, route.qualname),
+            "the content broke off after its answer had begun: {message}{}{traceback}",
+            if traceback.is_empty() { "" } else { "\n" },
+        );
+    }
+
+    fn traceback(&self, raised: &Raised<'i>) -> String {
+        let traceback = self.worker_module.call_method(c"format_exception", &[&raised.0]);
+        traceback.map(|text| text.display()).unwrap_or_default()
     }
 
     /// The answer for a task without a value, logged where it is the server's side that failed.
@@ -331,9 +420,7 @@ impl<'i, 's> Serving<'i, 's> {
     }
 
     fn handler_raised(&self, task: &Task, failure: Failure, raised: &Raised<'i>) -> Response {
-        let traceback = self.worker_module.call_method(c"format_exception", &[&raised.0]);
-        let traceback = traceback.map(|text| text.display()).unwrap_or_default();
-        self.server_error(task, failure, &raised.summary(), &traceback)
+        self.server_error(task, failure, &raised.summary(), &self.traceback(raised))
     }
 
     fn server_error(&self, task: &Task, failure: Failure, message: &str, traceback: &str) -> Response {
@@ -355,6 +442,20 @@ impl<'i, 's> Serving<'i, 's> {
         };
         response.headers.push(("x-request-id".into(), request_id.into_bytes().into()));
         response
+    }
+}
+
+/// What a handler made.
+enum Made<'i> {
+    Whole(Response),
+    /// The head, the first piece, and where the others come from.
+    Streamed(Response, Vec<u8>, Pieces<'i>),
+}
+
+fn broken(why: Broken<'_>) -> Unanswered<'_> {
+    match why {
+        Broken::Raised(raised) => Unanswered::Call(CallError::Raised(raised)),
+        Broken::NotAPiece(message) => Unanswered::Unserializable(message),
     }
 }
 

@@ -13,6 +13,8 @@
 //!
 //! The driver never looks into a body, never touches Python, and never decides what a request means.
 
+mod stream;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,12 +26,12 @@ use super::env::{Clock, Peer};
 use super::stats::Closed;
 use super::wire::{Read, Replied, Wire};
 use crate::dispatch::Refused;
-use crate::dispatch::reply::{self, ReplyReceiver};
+use crate::dispatch::reply::ReplyReceiver;
 use crate::error::Failure;
-use crate::http::{AfterResponse, Connection, Event, Head, ProtocolError, Request, Response};
+use crate::http::{AfterResponse, Connection, Event, Head, InvalidResponse, ProtocolError, Request, Response};
 use crate::mistakes::broken;
 use crate::router::{Found, RouteId};
-use crate::task::Task;
+use crate::task::{Answer, Task, answer_slot};
 
 /// A body up to this many bytes is read and thrown away when its request needs no handler, so that the connection lives on.
 const DISCARDED_BODY_MAX: u64 = 64 * 1024;
@@ -169,9 +171,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
             return self.answer(&exchange, self.own(&exchange, Failure::QueueFull, QUEUE_FULL)).await;
         }
         let body = self.body(&exchange, &head, true).await?;
-        let response = self.dispatch(&exchange, route, params, Request { head, body }).await?;
+        let answer = self.dispatch(&exchange, route, params, Request { head, body }).await?;
         self.admission.ticket.waited();
-        self.answer(&exchange, response).await
+        match answer {
+            Answer::Whole(response) => self.answer(&exchange, response).await,
+            Answer::Streamed(head, content) => self.stream(&exchange, head, content).await,
+        }
     }
 
     /// Whether the whole of a body of known length is here already, as far as can be told without parsing.
@@ -241,8 +246,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
         route: RouteId,
         params: Vec<String>,
         request: Request,
-    ) -> Result<Response, Stop> {
-        let (sender, mut receiver) = reply::channel();
+    ) -> Result<Answer, Stop> {
+        let (sender, mut receiver) = answer_slot();
         let task = Task {
             id: exchange.id,
             route,
@@ -254,18 +259,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
         };
         match self.server.app.pool.submit(task) {
             Ok(()) => {}
-            Err(Refused::Full(_)) => return Ok(self.own(exchange, Failure::QueueFull, QUEUE_FULL)),
+            Err(Refused::Full(_)) => return Ok(Answer::Whole(self.own(exchange, Failure::QueueFull, QUEUE_FULL))),
             Err(Refused::Closed(_)) => {
                 let mut response = self.own(exchange, Failure::ShuttingDown, "the server is shutting down");
                 response.close = true;
-                return Ok(response);
+                return Ok(Answer::Whole(response));
             }
         }
         let submitted = self.server.clock.now();
         let deadline = submitted.saturating_add(self.server.app.queue_timeout(route));
         // A reply that is there at once leaves together with the answers before it. Otherwise those go first.
         let mut replied = future::poll_once(&mut receiver).await.map(|reply| match reply {
-            Ok(response) => Replied::Reply(response),
+            Ok(answer) => Replied::Reply(answer),
             Err(_) => Replied::Lost,
         });
         if replied.is_none() {
@@ -288,14 +293,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
                 },
             };
             match reply {
-                Replied::Reply(response) => return Ok(response),
+                Replied::Reply(answer) => return Ok(answer),
                 Replied::Lost => {
                     let detail = "the worker was lost while it had this request";
-                    return Ok(self.own(exchange, Failure::WorkerLost, detail));
+                    return Ok(Answer::Whole(self.own(exchange, Failure::WorkerLost, detail)));
                 }
                 Replied::Deadline if self.give_up(&receiver) => {
                     let detail = "the request waited for a worker longer than the queue timeout";
-                    return Ok(self.own(exchange, Failure::QueueFull, detail));
+                    return Ok(Answer::Whole(self.own(exchange, Failure::QueueFull, detail)));
                 }
                 // It runs: from here its handler's own budget counts, and the pool's watchdog ends it.
                 Replied::Deadline => deadline = None,
@@ -304,7 +309,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
     }
 
     /// Takes a task back that nobody waits for any more. False when it runs or is done.
-    fn give_up(&self, receiver: &ReplyReceiver<Response>) -> bool {
+    fn give_up(&self, receiver: &ReplyReceiver<Answer>) -> bool {
         let waits = receiver.expire();
         if waits {
             self.server.app.pool.caller_left();
@@ -324,6 +329,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
     /// Puts the answer into the output, and what follows from it.
     async fn answer(&mut self, exchange: &Exchange, response: Response) -> Result<(), Stop> {
         let after = self.encode(exchange, response);
+        self.follow(after).await
+    }
+
+    /// What follows an answer that is in the output.
+    async fn follow(&mut self, after: AfterResponse) -> Result<(), Stop> {
         let stop = match after {
             AfterResponse::KeepAlive if self.wire.output.len() < OUTPUT_BATCH_MAX => return Ok(()),
             AfterResponse::KeepAlive => return Ok(self.flush().await?),
@@ -335,24 +345,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
     }
 
     fn encode(&mut self, exchange: &Exchange, mut response: Response) -> AfterResponse {
-        let server = self.server.clone();
-        let now = server.clock.now();
-        self.idle_since = now;
-        let date = server.date.get(&server.clock, now);
-        // While the server drains, what a client has pipelined by then is still served; then its connection ends.
-        response.close |= server.gate.phase() > Phase::Running
-            && (self.wire.http.buffered() == 0 || server.gate.drains_for(now) > server.app.options.drain_timeout / 2);
-        server.app.options.identify(&mut response);
+        let (date, now) = self.prepare(&mut response);
         let (mut status, mut bytes) = (response.status, response.body.len());
         let after = match self.wire.http.send(response, &date, &mut self.wire.output) {
             Ok(after) => after,
             Err(invalid) => {
-                tracing::error!(
-                    request_id = %server.app.request_id(exchange.id),
-                    %invalid,
-                    "the handler's response would break HTTP and was not sent"
-                );
-                let response = self.own(exchange, Failure::ResponseNotSerializable, invalid.to_string());
+                let response = self.instead(exchange, &invalid);
                 (status, bytes) = (response.status, response.body.len());
                 match self.wire.http.send(response, &date, &mut self.wire.output) {
                     Ok(after) => after,
@@ -360,9 +358,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
                 }
             }
         };
-        self.unwritten[usize::from((status / 100).clamp(1, 5)) - 1] += 1;
-        exchange.log(&server.app, self.peer, status, bytes, now);
+        self.answered(exchange, status, bytes, now);
         after
+    }
+
+    /// What each answer gets from the server; gives its date, and the time.
+    fn prepare(&self, response: &mut Response) -> ([u8; 29], Duration) {
+        let server = &self.server;
+        let now = server.clock.now();
+        // While the server drains, what a client has pipelined by then is still served; then its connection ends.
+        response.close |= server.gate.phase() > Phase::Running
+            && (self.wire.http.buffered() == 0 || server.gate.drains_for(now) > server.app.options.drain_timeout / 2);
+        server.app.options.identify(response);
+        (server.date.get(&server.clock, now), now)
+    }
+
+    /// The answer in the place of one that cannot be sent.
+    fn instead(&self, exchange: &Exchange, invalid: &InvalidResponse) -> Response {
+        tracing::error!(
+            request_id = %self.server.app.request_id(exchange.id),
+            %invalid,
+            "the handler's response would break HTTP and was not sent"
+        );
+        self.own(exchange, Failure::ResponseNotSerializable, invalid.to_string())
+    }
+
+    /// An answer is in the output to its last byte, at the time `now`.
+    fn answered(&mut self, exchange: &Exchange, status: u16, bytes: usize, now: Duration) {
+        self.idle_since = now;
+        self.unwritten[usize::from((status / 100).clamp(1, 5)) - 1] += 1;
+        exchange.log(&self.server.app, self.peer, status, bytes, now);
     }
 
     /// Writes what there is; then its requests count as answered.

@@ -33,13 +33,15 @@ pub enum Closed {
     Drained,
     /// The server stopped before its request was answered.
     DrainDeadline,
+    /// The content of an answer ended before it was whole: its handler raised, or was given up, after its first piece.
+    BrokenContent,
     /// A bug in polygil: the task of the connection panicked, or the protocol and the driver disagreed.
     Bug,
 }
 
 impl Closed {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Closed; 9] = [
+    pub const ALL: [Closed; 10] = [
         Closed::Peer,
         Closed::Finished,
         Closed::Refused,
@@ -48,6 +50,7 @@ impl Closed {
         Closed::Reset,
         Closed::Drained,
         Closed::DrainDeadline,
+        Closed::BrokenContent,
         Closed::Bug,
     ];
 
@@ -62,6 +65,7 @@ impl Closed {
             Closed::Reset => "reset",
             Closed::Drained => "drained",
             Closed::DrainDeadline => "drain_deadline",
+            Closed::BrokenContent => "broken_content",
             Closed::Bug => "bug",
         }
     }
@@ -71,11 +75,11 @@ impl Closed {
 #[derive(Debug, Default)]
 pub struct Counters {
     accepted: AtomicU64,
-    closed: [AtomicU64; 9],
+    closed: [AtomicU64; Closed::ALL.len()],
     accept_errors: AtomicU64,
     received: AtomicU64,
     answered: [AtomicU64; 5],
-    dropped: [AtomicU64; 9],
+    dropped: [AtomicU64; Closed::ALL.len()],
     bytes_read: AtomicU64,
     bytes_written: AtomicU64,
 }
@@ -121,7 +125,7 @@ impl Counters {
 
     /// What the counters say now. The equations hold exactly when no connection task is in the middle of a step.
     pub fn snapshot(&self) -> Stats {
-        let named = |counters: &[AtomicU64; 9]| {
+        let named = |counters: &[AtomicU64; Closed::ALL.len()]| {
             let named = Closed::ALL.iter().map(|&reason| (reason.name(), counters[reason as usize].load(Relaxed)));
             Named(named.collect())
         };

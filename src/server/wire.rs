@@ -22,6 +22,7 @@ use futures_lite::{AsyncRead, AsyncWrite};
 use super::drain::{Phase, Server, Ticket};
 use super::env::Clock;
 use super::stats::Closed;
+use crate::content::{ContentReader, Next};
 use crate::dispatch::reply::{Lost, ReplyReceiver};
 use crate::http;
 use crate::mistakes::broken;
@@ -75,6 +76,12 @@ pub(super) enum Replied<R> {
     Deadline,
 }
 
+/// How a wait for somebody else's work ended.
+enum Waited<R> {
+    Done(R),
+    Deadline,
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Wire<S, C> {
     pub(super) fn new(stream: S, server: Arc<Server<C>>, ticket: Arc<Ticket>, http: http::Connection) -> Wire<S, C> {
         let alarm = Alarm::new(server.clock.clone());
@@ -110,16 +117,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Wire<S, C> {
         .await
     }
 
-    /// Waits for a reply, until `deadline` if there is one, while it keeps reading ahead and notices when the peer is gone. The
-    /// end of the peer's input is not the end of its interest: clients that half-close get their answer.
+    /// Waits for a reply, until `deadline` if there is one.
     pub(super) async fn reply<R>(
         &mut self,
         receiver: &mut ReplyReceiver<R>,
         deadline: Option<Duration>,
     ) -> Result<Replied<R>, Closed> {
+        let waited = self.wait(deadline, |cx| poll_reply(receiver, cx)).await?;
+        Ok(match waited {
+            Waited::Done(replied) => replied,
+            Waited::Deadline => Replied::Deadline,
+        })
+    }
+
+    /// Waits for the next piece of a content. It has no deadline: the handler that makes it has a budget.
+    pub(super) async fn piece(&mut self, content: &mut ContentReader) -> Result<Next, Closed> {
+        match self.wait(None, |cx| content.poll_next(cx)).await? {
+            Waited::Done(next) => Ok(next),
+            Waited::Deadline => Ok(Next::Broken),
+        }
+    }
+
+    /// Waits for somebody else's work, until `deadline` if there is one, while it keeps reading ahead and notices when the peer is
+    /// gone. The end of the peer's input is not the end of its interest: clients that half-close get their answer.
+    async fn wait<R>(
+        &mut self,
+        deadline: Option<Duration>,
+        mut work: impl FnMut(&mut Context<'_>) -> Poll<R>,
+    ) -> Result<Waited<R>, Closed> {
         poll_fn(|cx| {
-            if let Poll::Ready(reply) = poll_reply(receiver, cx) {
-                return Poll::Ready(Ok(reply));
+            if let Poll::Ready(done) = work(cx) {
+                return Poll::Ready(Ok(Waited::Done(done)));
             }
             self.ticket.register(cx);
             if self.server.gate.phase() == Phase::Now {
@@ -137,7 +165,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Wire<S, C> {
             }
             let Some(deadline) = deadline else { return Poll::Pending };
             ready!(self.alarm.poll(cx, deadline));
-            Poll::Ready(Ok(Replied::Deadline))
+            Poll::Ready(Ok(Waited::Deadline))
         })
         .await
     }

@@ -217,9 +217,9 @@ class TestMistakes:
                 "asyncio.run(...) inside it for what must await",
             ),
             (
-                "@app.get('/')\ndef f(): yield 1",
+                "@app.on_startup\ndef f(): yield 1",
                 3,
-                "f is a generator function, whose result is not a response; return the whole value",
+                "f is a generator function, which does nothing when it is called; a hook is a plain function",
             ),
             (
                 "class C:\n    def f(self): ...\napp.get('/')(C().f)",

@@ -9,6 +9,7 @@ mod logging;
 mod refusals;
 mod slow;
 mod sockets;
+mod streams;
 mod timeouts;
 
 /// A 200 answer of [`testing`](super::testing)'s worker.
