@@ -55,11 +55,18 @@ def large() -> Response:
     return Response(b"0123456789" * 100_000, headers={"content-type": "text/plain"})
 
 
+@app.get("/pieces")
+def pieces() -> object:
+    for number in range(100):
+        yield f"{number:04}" * 100
+
+
 @app.get("/café/{name}")
 def cafe(name: str) -> str:
     return name
 """
 LARGE = b"0123456789" * 100_000
+PIECES = "".join(f"{number:04}" * 100 for number in range(100)).encode()
 BODY = bytes(range(256)) * 2000
 
 
@@ -128,6 +135,10 @@ def test_curl(server: int, tmp_path: Path) -> None:
     assert out.startswith(b"a/b\n") and transfers == ["200 1", "404 0"]
     out, transfers = curl("-0", f"{url}/seen", f"{url}/seen")
     assert transfers == ["200 1", "200 1"], "HTTP/1.0 keeps no connection"
+    out, transfers = curl(f"{url}/pieces", f"{url}/seen")
+    assert out.startswith(PIECES + b"\n{") and transfers == ["200 1", "200 0"], "chunks, and the connection lives on"
+    out, transfers = curl("-0", f"{url}/pieces")
+    assert out == PIECES + b"\n", "HTTP/1.0 gets it up to the end of the connection"
     out, transfers = curl("-o", tmp_path / "large", f"{url}/large")
     assert (tmp_path / "large").read_bytes() == LARGE
 
@@ -148,6 +159,8 @@ def test_requests(server: int) -> None:
         head = session.head(f"{url}/large")
         assert (head.headers["content-length"], head.content) == ("1000000", b"")
         assert session.get(f"{url}/large").content == LARGE
+        streamed = session.get(f"{url}/pieces")
+        assert (streamed.headers["transfer-encoding"], streamed.content) == ("chunked", PIECES)
         assert session.get(f"{url}/café/ü").text == "ü"
         assert session.post(f"{url}/nowhere", data=b"x").json()["error"] == "not_found"
         pools: Any = session.get_adapter(url).poolmanager.pools  # type: ignore[attr-defined]
@@ -171,6 +184,9 @@ def test_httpx(server: int) -> None:
         assert client.get("/nothing").status_code == 204
         assert client.head("/large").headers["content-length"] == "1000000"
         assert client.get("/large").content == LARGE
+        with client.stream("GET", "/pieces") as streamed:
+            assert streamed.headers["transfer-encoding"] == "chunked"
+            assert b"".join(streamed.iter_raw()) == PIECES
         assert client.request("BREW", "/seen").status_code == 501
 
 
@@ -202,6 +218,9 @@ def test_aiohttp(server: int) -> None:
                 assert (answer.headers["content-length"], await answer.read()) == ("1000000", b"")
             async with session.get(f"{url}/large") as answer:
                 assert await answer.read() == LARGE
+            async with session.get(f"{url}/pieces") as answer:
+                assert answer.headers["transfer-encoding"] == "chunked"
+                assert await answer.read() == PIECES
 
     asyncio.run(main())
 
@@ -272,6 +291,8 @@ def test_nginx_in_front(nginx: int) -> None:
     import gzip
 
     assert gzip.decompress(answer.read()) == LARGE
+    answer = ask("GET", "/pieces")
+    assert (answer.headers["transfer-encoding"], answer.read()) == ("chunked", PIECES), "chunked on its way out"
     answer = ask("HEAD", "/large")
     assert (answer.status, answer.read()) == (200, b"")
     answer = ask("GET", "/nothing")
