@@ -246,7 +246,12 @@ fn malformed(core: &mut Core, random: &mut Random, conn: usize, sent: u64) -> Dr
 fn content(random: &mut Random, length: u64) -> Vec<u8> {
     const TRAP: &[u8] = b"GET /e/999999999 HTTP/1.1\r\nHost: trap\r\n\r\n";
     let from = random.below(TRAP.len() as u64) as usize;
-    TRAP.iter().cycle().skip(from).take(length as usize).copied().collect()
+    let mut content = TRAP[from..].to_vec();
+    while content.len() < length as usize {
+        content.extend_from_slice(TRAP);
+    }
+    content.truncate(length as usize);
+    content
 }
 
 /// The content in chunks, with extensions and trailers at times.

@@ -80,6 +80,8 @@ struct World {
     phase: Phase,
     phase_at: u64,
     looked_at: u64,
+    now: u64,
+    failed: bool,
     faults: Random,
 }
 
@@ -107,6 +109,8 @@ pub fn run(options: Options, keep_trace: bool) -> Outcome {
         phase: Phase::Safety,
         phase_at: 0,
         looked_at: 0,
+        now: 0,
+        failed: false,
         core,
         options,
         app,
@@ -147,10 +151,7 @@ impl World {
     fn live(&mut self, report: &mut Running, ended: &mut Option<DrainReport>) {
         let mut at_once = 0;
         let mut moment = 0;
-        loop {
-            if self.core.lock().failure.is_some() {
-                return;
-            }
+        while !self.failed {
             if report.as_ref().is_some_and(async_task::Task::is_finished)
                 && let Some(task) = report.take()
             {
@@ -160,11 +161,11 @@ impl World {
             if !self.step() && !self.jump() {
                 return;
             }
-            let now = self.core.lock().now();
-            at_once = if now == moment { at_once + 1 } else { 0 };
-            moment = now;
+            at_once = if self.now == moment { at_once + 1 } else { 0 };
+            moment = self.now;
             if at_once > STEPS_AT_ONCE_MAX {
                 self.core.lock().fail("livelock", "somebody wakes himself for ever");
+                return;
             }
         }
     }
@@ -172,69 +173,73 @@ impl World {
     /// Somebody acts. False when nobody can.
     fn step(&mut self) -> bool {
         let tasks = self.executor.ready();
-        let actors = self.core.lock().actors.len();
-        if tasks + actors == 0 {
-            return false;
-        }
-        let pick = self.schedule.below((tasks + actors) as u64) as usize;
-        let mut touched = true;
-        if pick < tasks {
-            let id = self.executor.run(pick);
-            let stats = self.app.counters.totals();
+        let actor = {
             let core = &mut *self.core.lock();
-            core.note(Kind::Poll, id as usize, tasks as u64);
-            core.check_stats(&stats);
-        } else {
-            let actor = self.core.lock().actors.swap_remove(pick - tasks);
-            touched = !matches!(actor, Actor::Client(_));
-            self.act(actor);
-        }
+            let actors = core.actors.len();
+            if tasks + actors == 0 {
+                return false;
+            }
+            let pick = self.schedule.below((tasks + actors) as u64) as usize;
+            if pick < tasks { Err(pick) } else { Ok(core.actors.swap_remove(pick - tasks)) }
+        };
         // Clients touch nothing of the server but the network.
-        if touched {
-            let counters = self.app.pool.counters();
+        let touched = !matches!(actor, Ok(Actor::Client(_)));
+        let polled = match actor {
+            Ok(actor) => {
+                self.act(actor);
+                None
+            }
+            Err(place) => Some((self.executor.run(place), self.app.counters.totals())),
+        };
+        let counters = touched.then(|| {
             self.crew.lock().notice_wakeups();
-            self.core.lock().check_pool(&counters);
-        }
+            self.app.pool.counters()
+        });
         let wakers = {
             let core = &mut *self.core.lock();
+            if let Some((id, stats)) = polled {
+                core.note(Kind::Poll, id as usize, tasks as u64);
+                core.check_stats(&stats);
+            }
+            if let Some(counters) = counters {
+                core.check_pool(&counters);
+            }
             let cost = if self.options.step_ns == 0 { 0 } else { self.schedule.below(self.options.step_ns) };
             let slow = !core.healed && self.schedule.chance(self.options.slow_step);
             let to = core.now() + if slow { cost * 100 } else { cost };
-            if to == core.now() { Vec::new() } else { core.advance(to) }
+            let wakers = if to == core.now() { Vec::new() } else { core.advance(to) };
+            look(core, &mut self.looked_at);
+            (self.now, self.failed) = (core.now(), core.failure.is_some());
+            wakers
         };
         wakers.into_iter().for_each(std::task::Waker::wake);
-        self.look();
         true
-    }
-
-    fn look(&mut self) {
-        let core = &mut *self.core.lock();
-        if core.now() - self.looked_at >= LOOK_EVERY {
-            self.looked_at = core.now();
-            core.check_deadlines();
-        }
     }
 
     /// Nobody can act: looks at what waits, and lets time pass. False when nothing will ever happen.
     fn jump(&mut self) -> bool {
         let (waiting, asleep) = (self.app.pool.depth(), self.crew.lock().asleep());
         self.core.lock().check_idle(waiting, asleep);
-        self.next_phase(waiting);
+        if self.phase != Phase::Safety && self.phase != Phase::Drain {
+            self.next_phase(waiting);
+        }
         let wakers = {
             let core = &mut *self.core.lock();
-            if !core.actors.is_empty() || self.executor.ready() > 0 {
-                return true;
-            }
-            let Some(next) = core.next_event() else {
+            let wakers = if !core.actors.is_empty() || self.executor.ready() > 0 {
+                Vec::new()
+            } else if let Some(next) = core.next_event() {
+                let jumped = next - core.now();
+                core.note(Kind::Jump, 0, jumped);
+                core.advance(next)
+            } else {
                 core.fail("nothing is stuck", "the server waits, and nothing will ever happen");
-                return true;
+                Vec::new()
             };
-            let jumped = next - core.now();
-            core.note(Kind::Jump, 0, jumped);
-            core.advance(next)
+            look(core, &mut self.looked_at);
+            (self.now, self.failed) = (core.now(), core.failure.is_some());
+            wakers
         };
         wakers.into_iter().for_each(std::task::Waker::wake);
-        self.look();
         true
     }
 
@@ -385,6 +390,14 @@ impl World {
         if counters.waiting > 0 {
             core.fail("nothing is stuck", format!("{} tasks are left in the queues", counters.waiting));
         }
+    }
+}
+
+/// Looks at the deadlines, if that is due.
+fn look(core: &mut Core, looked_at: &mut u64) {
+    if core.now() - *looked_at >= LOOK_EVERY {
+        *looked_at = core.now();
+        core.check_deadlines();
     }
 }
 
