@@ -55,6 +55,7 @@ pub fn response<'b>(method: &str, bytes: &'b [u8]) -> Result<(Answer, &'b [u8]),
     };
     loop {
         match client.poll().map_err(|error| error.to_string())? {
+            ClientEvent::NeedInput if rest.is_empty() && !answer.delimited => client.feed_eof(),
             ClientEvent::NeedInput => {
                 let taken = client.feed(rest);
                 if taken == 0 {

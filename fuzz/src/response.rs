@@ -10,10 +10,58 @@ use crate::drive::DATE;
 use crate::grammar::{is_token, trim};
 use crate::peer;
 
-/// What is written is one response that somebody else reads as what was given; what is refused leaves nothing behind.
+/// What is written is one response that somebody else reads as what was given; what is refused leaves nothing behind. Whole, and with
+/// the same content in pieces.
 pub fn response(data: &[u8]) {
     // Bytes that are too few for a response are none.
     let _ = attempt(&mut Unstructured::new(data));
+    let _ = in_pieces(&mut Unstructured::new(data));
+}
+
+fn in_pieces(draw: &mut Unstructured<'_>) -> Result<()> {
+    let method = *draw.choose(&["GET", "HEAD", "POST"])?;
+    let version = *draw.choose(&["1.1", "1.0"])?;
+    let asked = *draw.choose(&["x", "close", "keep-alive"])?;
+    let mut given = given(draw)?;
+    let content = std::mem::take(&mut given.body);
+    let mut connection = Connection::new(Limits::default());
+    connection.receive(format!("{method} / HTTP/{version}\r\nHost: a\r\nConnection: {asked}\r\n\r\n").as_bytes());
+    while connection.next_event() != Ok(Event::Paused) {}
+    let mut out = Vec::new();
+    let Ok(wants_content) = connection.send_head(&given, DATE, &mut out) else {
+        assert!(out.is_empty(), "what is refused leaves nothing behind");
+        assert!(!is_plain(&given) || matches!(given.status, 204 | 205 | 304), "{given:?}");
+        connection
+            .send(Failure::ResponseNotSerializable.response("x"), DATE, &mut out)
+            .expect("room for another answer");
+        return Ok(());
+    };
+    assert_eq!(wants_content, method != "HEAD");
+    let mut rest = &content[..];
+    while !rest.is_empty() {
+        let (piece, others) = rest.split_at(draw.int_in_range(0..=rest.len())?.max(1));
+        connection.send_piece(piece, &mut out);
+        connection.send_piece(b"", &mut out);
+        assert_eq!(connection.next_event(), Ok(Event::Paused), "nothing is looked at before the end");
+        rest = others;
+    }
+    let before_end = out.len();
+    let after = connection.send_end(&mut out);
+    let (answer, left) = peer::response(method, &out).unwrap_or_else(|error| panic!("{error} in {given:?}"));
+    assert_eq!(left, b"", "exactly one response: {given:?}");
+    assert_eq!(answer.status, given.status);
+    assert_eq!(answer.body, if method == "HEAD" { &[][..] } else { &content[..] });
+    assert_eq!(answer.named("content-length").len(), 0);
+    assert_eq!(answer.named("transfer-encoding"), if version == "1.1" { vec![&b"chunked"[..]] } else { vec![] });
+    assert_eq!(answer.named("date").len(), 1);
+    let kept = after == AfterResponse::KeepAlive;
+    assert_eq!(answer.reusable, kept, "both sides agree about what follows: {given:?}");
+    assert!(version == "1.1" || method == "HEAD" || !kept, "the end of the connection is that of the content");
+    assert_eq!(connection.next_event(), Ok(if kept { Event::NeedData } else { Event::Closed }));
+    if version == "1.1" && method != "HEAD" {
+        assert!(peer::response(method, &out[..before_end]).is_err(), "without its end it is not whole");
+    }
+    Ok(())
 }
 
 fn attempt(draw: &mut Unstructured<'_>) -> Result<()> {
