@@ -1,6 +1,6 @@
 # The two commands that matter: `make serve` and `make test`. Everything they need is found or made in .venv and target.
 .DEFAULT_GOAL := help
-.PHONY: help build serve test loom fuzz sim guards bench clean
+.PHONY: help build serve test loom fuzz sim guards mutants bench clean
 .DELETE_ON_ERROR:
 SHELL := /bin/sh
 
@@ -67,6 +67,9 @@ fuzz: ## Fuzzes each target in turn (FUZZ_SECONDS=60 each; needs nightly Rust an
 
 guards: ## Takes out each guard against a hazard of CPython and sees its test fail.
 	@python3 scripts/check-guards
+
+mutants: ## Changes dispatch, router and http in one place at a time and sees a test fail (docs/MUTANTS.md).
+	@scripts/mutants
 
 bench: build ## Measures what the README's table says, on this machine.
 	@$(VENV)/bin/python benches/dispatch_cost.py
