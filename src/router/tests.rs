@@ -47,6 +47,19 @@ fn the_most_specific_pattern_wins_in_any_order_of_registration() {
 }
 
 #[test]
+fn an_id_leads_back_to_the_route_as_it_was_registered() {
+    let specs = [spec("GET", "/a/{x}/{y:int}"), spec("POST", "/b"), spec("GET", "/c/{rest:path}")];
+    let router = Router::build(specs.to_vec()).expect("a table");
+    assert_eq!(router.routes(), specs);
+    for (id, spec) in (0..).map(RouteId).zip(&specs) {
+        assert_eq!(router.route(id), spec);
+    }
+    assert_eq!(router.parameter_names(RouteId(0)), ["x", "y"]);
+    assert_eq!(router.parameter_names(RouteId(1)), [""; 0]);
+    assert_eq!(router.parameter_names(RouteId(2)), ["rest"]);
+}
+
+#[test]
 fn segments_are_decoded_one_by_one() {
     let router = router(&[("GET", "/café/{name}"), ("GET", "/files/{rest:path}"), ("GET", "/a//b")]);
     assert_eq!(router.find("GET", "/caf%C3%A9/a%2Fb"), route(0, &["a/b"]));

@@ -3,5 +3,6 @@
 
 mod pool;
 mod reply;
+mod sleep;
 mod tail;
 mod threads;

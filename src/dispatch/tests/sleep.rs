@@ -1,0 +1,130 @@
+//! Sleep and waking one step at a time, and the words that say so. What threads make of it is `threads.rs`'s matter, and which
+//! orderings it needs is shown by the model checker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::dispatch::lane::State;
+use crate::dispatch::sync::Ordering;
+use crate::dispatch::{Counters, Placement, Pool, PoolOptions, Step, Worker};
+
+fn pool(workers: usize) -> (Arc<Pool<u32>>, Vec<Worker<u32>>) {
+    let options = PoolOptions { workers, lane_depth: 4, overflow_depth: 0, placement: Placement::RoundRobin };
+    let pool = Pool::new(options);
+    let workers = (0..workers).map(|index| pool.worker(index)).collect();
+    (pool, workers)
+}
+
+fn states(pool: &Pool<u32>) -> Vec<State> {
+    pool.lanes.iter().map(|lane| lane.state()).collect()
+}
+
+fn sleeping(pool: &Pool<u32>) -> usize {
+    pool.sleeping.0.load(Ordering::Relaxed)
+}
+
+#[test]
+fn the_word_says_what_a_worker_does() {
+    let (pool, mut workers) = pool(1);
+    assert_eq!(states(&pool), [State::Looking]);
+    assert!(!workers[0].is_asleep());
+    assert!(workers[0].lie_down());
+    assert_eq!((states(&pool), sleeping(&pool)), (vec![State::Parked], 1));
+    assert!(workers[0].is_asleep());
+    pool.submit(7).unwrap();
+    assert_eq!((states(&pool), sleeping(&pool)), (vec![State::Notified], 0));
+    assert!(!workers[0].is_asleep());
+    assert!(workers[0].rise());
+    assert_eq!(states(&pool), [State::Looking]);
+    assert_eq!(workers[0].step(), Step::Run(7));
+    assert_eq!(states(&pool), [State::Running]);
+    assert_eq!(workers[0].step(), Step::Park);
+    assert_eq!((states(&pool), sleeping(&pool)), (vec![State::Looking], 0));
+}
+
+#[test]
+fn who_rises_by_itself_sleeps_no_more() {
+    let (pool, mut workers) = pool(1);
+    assert!(workers[0].lie_down());
+    assert!(!workers[0].rise());
+    assert_eq!((states(&pool), sleeping(&pool)), (vec![State::Looking], 0));
+    pool.submit(7).unwrap();
+    assert!(!workers[0].lie_down());
+    assert_eq!((states(&pool), sleeping(&pool)), (vec![State::Looking], 0));
+}
+
+#[test]
+fn each_task_wakes_one_sleeper_and_who_was_not_woken_wakes_nobody() {
+    let (pool, mut workers) = pool(4);
+    for worker in &mut workers[1..] {
+        assert!(worker.lie_down());
+    }
+    // Lanes 0 and 1: the first task wakes worker 1, as worker 0 does not sleep, the second worker 2.
+    pool.submit(0).unwrap();
+    pool.submit(1).unwrap();
+    let two_woken = [State::Looking, State::Notified, State::Notified, State::Parked];
+    assert_eq!((states(&pool), sleeping(&pool)), (two_woken.to_vec(), 1));
+    assert_eq!(workers[0].step(), Step::Run(0));
+    assert!(workers[3].is_asleep());
+    // What the other one was woken for is gone, and nothing is left to wake anybody for.
+    assert!(workers[1].rise());
+    assert_eq!(workers[1].step(), Step::Run(1));
+    assert!(workers[2].rise());
+    assert_eq!(workers[2].step(), Step::Park);
+    assert!(workers[3].is_asleep());
+    assert_eq!(sleeping(&pool), 1);
+}
+
+#[test]
+fn who_was_woken_and_ends_wakes_another() {
+    let (pool, mut workers) = pool(2);
+    assert!(workers.iter_mut().all(Worker::lie_down));
+    pool.submit(0).unwrap();
+    assert_eq!(states(&pool), [State::Notified, State::Parked]);
+    assert!(workers[0].rise());
+    drop(workers.remove(0));
+    assert_eq!((states(&pool), sleeping(&pool)), (vec![State::Looking, State::Notified], 0));
+    assert!(workers[0].rise());
+    assert_eq!(workers[0].step(), Step::Run(0));
+}
+
+#[test]
+fn a_sleep_with_a_limit_lasts_until_a_task_comes() {
+    let (pool, mut workers) = pool(1);
+    let mut worker = workers.remove(0);
+    let thread = std::thread::spawn(move || (worker.park_timeout(Duration::from_secs(3600)), worker.step()));
+    while states(&pool) != [State::Parked] && !thread.is_finished() {
+        std::thread::yield_now();
+    }
+    assert!(!thread.is_finished(), "it sleeps, although there is nothing to do");
+    pool.submit(7).unwrap();
+    assert_eq!(thread.join().unwrap(), (true, Step::Run(7)));
+}
+
+#[test]
+fn however_often_a_lane_is_given_away_its_older_workers_have_to_go() {
+    let (pool, mut workers) = pool(1);
+    for times in 1..=100 {
+        let new = pool.worker(0);
+        let mut old = std::mem::replace(&mut workers[0], new);
+        assert_eq!(old.step(), Step::Exit, "after {times} times");
+    }
+    assert_eq!(workers[0].step(), Step::Park);
+}
+
+#[test]
+fn counters_balance_only_when_each_task_is_in_one_place() {
+    let one = Counters { submitted: 15, completed: 1, refused: 1, expired: 2, abandoned: 3, waiting: 3, running: 5 };
+    assert!(one.balance());
+    for more in [
+        Counters { submitted: 16, ..one },
+        Counters { completed: 2, ..one },
+        Counters { refused: 2, ..one },
+        Counters { expired: 3, ..one },
+        Counters { abandoned: 4, ..one },
+        Counters { waiting: 4, ..one },
+        Counters { running: 6, ..one },
+    ] {
+        assert!(!more.balance(), "{more:?}");
+    }
+}
