@@ -60,6 +60,20 @@ fn an_id_leads_back_to_the_route_as_it_was_registered() {
 }
 
 #[test]
+fn a_parameters_name_is_of_letters_digits_and_underscores() {
+    let names = |name: &str| {
+        let router = Router::build(vec![spec("GET", &format!("/{{{name}}}"))]).map_err(|errors| errors.len())?;
+        Ok::<_, usize>(router.parameter_names(RouteId(0)).to_vec())
+    };
+    for name in ["a", "_", "a_b", "_1", "número2"] {
+        assert_eq!(names(name), Ok(vec![name.to_owned()]));
+    }
+    for name in ["", "1a", "a-b", "a b", "a.b"] {
+        assert_eq!(names(name), Err(1), "{name:?}");
+    }
+}
+
+#[test]
 fn segments_are_decoded_one_by_one() {
     let router = router(&[("GET", "/café/{name}"), ("GET", "/files/{rest:path}"), ("GET", "/a//b")]);
     assert_eq!(router.find("GET", "/caf%C3%A9/a%2Fb"), route(0, &["a/b"]));

@@ -2,7 +2,7 @@
 //! orderings it needs is shown by the model checker.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::dispatch::lane::State;
 use crate::dispatch::sync::Ordering;
@@ -99,6 +99,14 @@ fn a_sleep_with_a_limit_lasts_until_a_task_comes() {
     assert!(!thread.is_finished(), "it sleeps, although there is nothing to do");
     pool.submit(7).unwrap();
     assert_eq!(thread.join().unwrap(), (true, Step::Run(7)));
+}
+
+#[test]
+fn a_sleep_with_a_limit_lasts_that_long_when_no_task_comes() {
+    let (_pool, mut workers) = pool(1);
+    let (begun, limit) = (Instant::now(), Duration::from_millis(20));
+    assert!(!workers[0].park_timeout(limit));
+    assert!(begun.elapsed() >= limit);
 }
 
 #[test]
