@@ -8,6 +8,9 @@ use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::case::Level;
+use crate::compare::{
+    CompareArgs, FuzzArgs, MinimizeArgs, RecordArgs, compare_command, fuzz_command, minimize_command, record_command,
+};
 use crate::exec::Context;
 use crate::expectations::Expectations;
 use crate::server::{Launcher, Source};
@@ -39,6 +42,14 @@ enum Command {
     Run(Box<RunArgs>),
     /// Run the cases against several targets, and write who passes what as Markdown and HTML.
     Table(Box<TableArgs>),
+    /// Write what a server answers to the suite's requests, as JSON lines.
+    Record(RecordArgs),
+    /// Tell two servers, or two transcripts, apart. Exit code 0: no difference; 1: differences; 2: could not run.
+    Compare(CompareArgs),
+    /// Shrink a request on which two servers differ.
+    Minimize(MinimizeArgs),
+    /// Generate requests, and compare two servers on them until the time is up.
+    Fuzz(FuzzArgs),
     /// List the cases: id, level, source, title.
     List(Selection),
     /// Print the JSON Schema of case files.
@@ -191,6 +202,10 @@ pub fn main() -> Result<u8, String> {
     match cli.command {
         Command::Run(arguments) => run_command(&suite, &arguments),
         Command::Table(arguments) => table_command(&suite, &arguments),
+        Command::Record(arguments) => record_command(&suite, &arguments),
+        Command::Compare(arguments) => compare_command(&suite, &arguments),
+        Command::Minimize(arguments) => minimize_command(&suite, &arguments),
+        Command::Fuzz(arguments) => fuzz_command(&suite, &arguments),
         Command::List(selection) => {
             for case in selection.of(&suite) {
                 println!("{}\t{:?}\t{}\t{}", case.id, case.level, case.source, case.case.title);

@@ -4,6 +4,9 @@
 //! [`exec`] sends and reads ([`client`], [`response`]) and compares ([`judge`]), [`run`] does that for many at once, [`expectations`]
 //! says which deviations are known, [`report`] tells people and machines.
 //!
+//! Without a judgement, [`transcript`] records what a server answers, [`difference`] tells two servers apart and groups what it finds,
+//! [`minimize`] shrinks a request to what matters, [`fuzz`] makes requests that nobody wrote, and [`table`] sets servers side by side.
+//!
 //! It knows a server by its address, or by a command that starts it, and nothing else: it does not depend on the server that it comes
 //! with, which is judged like any other. What a case means is in INTERPRETING.md, for whoever writes another runner.
 
@@ -12,9 +15,13 @@
 pub mod case;
 pub mod cli;
 pub mod client;
+pub mod compare;
+pub mod difference;
 pub mod exec;
 pub mod expectations;
+pub mod fuzz;
 pub mod judge;
+pub mod minimize;
 pub mod process;
 pub mod report;
 pub mod response;
@@ -23,4 +30,5 @@ pub mod server;
 pub mod suite;
 pub mod table;
 pub mod template;
+pub mod transcript;
 pub mod verdict;

@@ -1,0 +1,267 @@
+//! The commands that tell servers apart: `record`, `compare`, `minimize`, `fuzz`.
+//!
+//! A side is a transcript (a file), or a live server: `http://HOST:PORT`, `target:NAME`, `target:NAME@APP_DIR`, `start:COMMAND`. Of two
+//! live servers each difference gets a minimal example; of transcripts, the shortest one recorded.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use crate::cli::{AS_EXPECTED, DEVIATION, Selection};
+use crate::difference::{Group, compare, differences};
+use crate::fuzz::{Random, generate};
+use crate::minimize::minimize;
+use crate::response::latin1;
+use crate::server::{Launcher, Server, Source};
+use crate::suite::{Loaded, Suite, outcomes};
+use crate::template::Values;
+use crate::transcript::{Exchange, observe, read, write};
+
+/// How long an answer may take: what both servers answer at all, they answer at once.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// The same for generated requests, many of which no server answers.
+const ANSWER_PATIENCE: Duration = Duration::from_millis(400);
+
+/// The same while a request is shrunk: where both are silent for that long, the request is too short.
+const SHRINK_PATIENCE: Duration = Duration::from_millis(150);
+
+/// Options of `record`.
+#[derive(Debug, Args)]
+pub struct RecordArgs {
+    /// The server.
+    side: String,
+    /// Where to write the transcript.
+    #[arg(long, short, value_name = "FILE")]
+    output: PathBuf,
+    #[command(flatten)]
+    selection: Selection,
+}
+
+/// Options of `compare`.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// The reference: a transcript, http://…, target:NAME, target:NAME@APP_DIR or start:COMMAND.
+    reference: String,
+    /// The candidate, in the same way.
+    candidate: String,
+    #[command(flatten)]
+    selection: Selection,
+    /// Write the groups as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Options of `minimize`.
+#[derive(Debug, Args)]
+pub struct MinimizeArgs {
+    /// The reference.
+    reference: String,
+    /// The candidate.
+    candidate: String,
+    /// The request, as bytes in a file; `<<host>>` stands for the server's address.
+    request: PathBuf,
+}
+
+/// Options of `fuzz`.
+#[derive(Debug, Args)]
+pub struct FuzzArgs {
+    /// The reference.
+    reference: String,
+    /// The candidate.
+    candidate: String,
+    /// The seed; the same seed gives the same requests.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// How long.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    seconds: u64,
+    /// Write the groups as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// One side of a comparison.
+enum Side {
+    Recorded(Vec<Exchange>),
+    Live(Server),
+}
+
+impl Side {
+    fn open(text: &str, suite: &Suite) -> Result<Self, String> {
+        let launcher = |source, apps| Launcher { source, root: suite.root.clone(), apps };
+        let launcher = if let Some(command) = text.strip_prefix("start:") {
+            launcher(Source::Command(command.into()), None)
+        } else if let Some(target) = text.strip_prefix("target:") {
+            let (name, apps) = target.split_once('@').map_or((target, None), |(name, apps)| (name, Some(apps.into())));
+            launcher(Launcher::target(name, &suite.root)?, apps)
+        } else if text.starts_with("http://") {
+            launcher(Source::Address(Launcher::address_of(text)?), None)
+        } else {
+            let file = std::fs::read_to_string(Path::new(text)).map_err(|error| format!("{text}: {error}"))?;
+            return Ok(Side::Recorded(read(&file).map_err(|error| format!("{text}: {error}"))?));
+        };
+        let server = launcher.launch("default", &suite.setups["default"]);
+        server.map(Side::Live).map_err(|why| format!("{text}: {why:?}"))
+    }
+
+    fn live(self, text: &str) -> Result<Server, String> {
+        match self {
+            Side::Live(server) => Ok(server),
+            Side::Recorded(_) => Err(format!("{text} is a transcript, and a live server is needed")),
+        }
+    }
+
+    fn exchanges(&self, cases: &[&Loaded]) -> Result<Vec<Exchange>, String> {
+        match self {
+            Side::Recorded(exchanges) => {
+                let selected = |exchange: &&Exchange| cases.iter().any(|case| case.id == exchange.id);
+                Ok(exchanges.iter().filter(selected).cloned().collect())
+            }
+            Side::Live(server) => cases.iter().filter_map(|case| recorded(case, server).transpose()).collect(),
+        }
+    }
+}
+
+/// What the server answers to the bytes of a case; None for a case that is more than its bytes.
+fn recorded(case: &Loaded, server: &Server) -> Result<Option<Exchange>, String> {
+    // Interpreters count for themselves, and what is timed differs by itself.
+    if case.setup != "default" || case.case.half_close {
+        return Ok(None);
+    }
+    let values = Values { host: server.address.to_string(), number: None };
+    let Some(bytes) = case.bytes(&values)? else { return Ok(None) };
+    let count = outcomes(case).iter().map(|(_, outcome)| outcome.expect.list().len()).max().unwrap_or(1);
+    Ok(Some(observe(server.address, &case.id, &bytes, count, PATIENCE)))
+}
+
+/// Writes what a server answers to the suite's requests.
+pub fn record_command(suite: &Suite, arguments: &RecordArgs) -> Result<u8, String> {
+    let side = Side::open(&arguments.side, suite)?;
+    let exchanges = side.exchanges(&arguments.selection.of(suite))?;
+    std::fs::write(&arguments.output, write(&exchanges)).map_err(|error| error.to_string())?;
+    println!("{} exchanges of {} in {}", exchanges.len(), arguments.side, arguments.output.display());
+    Ok(AS_EXPECTED)
+}
+
+/// Tells two sides apart.
+pub fn compare_command(suite: &Suite, arguments: &CompareArgs) -> Result<u8, String> {
+    let cases = arguments.selection.of(suite);
+    let (left, right) = (Side::open(&arguments.reference, suite)?, Side::open(&arguments.candidate, suite)?);
+    let mut groups = compare(&left.exchanges(&cases)?, &right.exchanges(&cases)?);
+    if let (Side::Live(left), Side::Live(right)) = (&left, &right) {
+        for group in &mut groups {
+            shrink(group, left, right);
+        }
+    }
+    finish(&groups, &arguments.json)
+}
+
+/// Shrinks one request.
+pub fn minimize_command(suite: &Suite, arguments: &MinimizeArgs) -> Result<u8, String> {
+    let left = Side::open(&arguments.reference, suite)?.live(&arguments.reference)?;
+    let right = Side::open(&arguments.candidate, suite)?.live(&arguments.candidate)?;
+    let bytes =
+        std::fs::read(&arguments.request).map_err(|error| format!("{}: {error}", arguments.request.display()))?;
+    let found = ask(&left, &right, &bytes, ANSWER_PATIENCE);
+    let Some((kind, detail)) = found.into_iter().next() else {
+        println!("the two do not differ on it");
+        return Ok(AS_EXPECTED);
+    };
+    let example = latin1(&bytes);
+    let mut groups = [Group { kind, ids: vec![arguments.request.display().to_string()], example, detail }];
+    shrink(&mut groups[0], &left, &right);
+    finish(&groups, &None)
+}
+
+/// Generates requests and compares until the time is up.
+pub fn fuzz_command(suite: &Suite, arguments: &FuzzArgs) -> Result<u8, String> {
+    let left = Side::open(&arguments.reference, suite)?.live(&arguments.reference)?;
+    let right = Side::open(&arguments.candidate, suite)?.live(&arguments.candidate)?;
+    let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let seed = arguments.seed.unwrap_or(clock);
+    println!("seed {seed}");
+    let values = Values { host: "<<host>>".into(), number: None };
+    // Not the large ones, and none that a server sleeps over.
+    let small = |case: &&Loaded| case.setup == "default" && case.suite == "http" && !case.id.contains("slow");
+    let requests = suite.cases.iter().filter(small).filter_map(|case| case.bytes(&values).ok().flatten());
+    let seeds: Vec<Vec<u8>> = requests.filter(|bytes| bytes.len() < 2000).collect();
+    let (mut random, started) = (Random::new(seed), Instant::now());
+    let mut groups: Vec<Group> = Vec::new();
+    let mut count = 0;
+    while started.elapsed() < Duration::from_secs(arguments.seconds) {
+        let bytes = generate(&mut random, &seeds);
+        count += 1;
+        for (kind, detail) in ask(&left, &right, &bytes, ANSWER_PATIENCE) {
+            let id = format!("request {count}");
+            match groups.iter_mut().find(|group| group.kind == kind) {
+                Some(group) => group.ids.push(id),
+                None => groups.push(Group { kind, ids: vec![id], example: latin1(&bytes), detail }),
+            }
+        }
+    }
+    for group in &mut groups {
+        shrink(group, &left, &right);
+    }
+    println!("{count} requests");
+    finish(&groups, &arguments.json)
+}
+
+/// Asks both servers; what tells them apart.
+fn ask(left: &Server, right: &Server, bytes: &[u8], patience: Duration) -> std::collections::BTreeMap<String, String> {
+    let asked = |server: &Server| {
+        let host = server.address.to_string();
+        let bytes: Vec<u8> = latin1(bytes).replace("<<host>>", &host).chars().map(|char| char as u8).collect();
+        let count = 1 + bytes.windows(9).filter(|window| window == b" HTTP/1.1").count().saturating_sub(1).min(2);
+        observe(server.address, "", &bytes, count, patience)
+    };
+    differences(&asked(left), &asked(right))
+}
+
+/// Puts the smallest bytes that show the same kind of difference in place of the example.
+fn shrink(group: &mut Group, left: &Server, right: &Server) {
+    let bytes: Vec<u8> = group.example.chars().map(|char| char as u8).collect();
+    let kind = group.kind.clone();
+    let mut last = None;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut differs = |candidate: &[u8]| {
+        // One server alone may be wrong about anything; both must take it for a request, or refuse it, as before.
+        let found =
+            if Instant::now() < deadline { ask(left, right, candidate, SHRINK_PATIENCE).remove(&kind) } else { None };
+        let holds = found.is_some();
+        last = found.or(last.take());
+        holds
+    };
+    if differs(&bytes) {
+        let smallest = minimize(&bytes, &mut differs);
+        group.example = latin1(&smallest);
+        group.detail = last.unwrap_or_default();
+    }
+}
+
+fn finish(groups: &[Group], json: &Option<PathBuf>) -> Result<u8, String> {
+    for group in groups {
+        let example: Vec<u8> = group.example.chars().map(|char| char as u8).collect();
+        println!("{}  ({} of the requests: {})", group.kind, group.ids.len(), some(&group.ids));
+        println!("  example   {}", example.escape_ascii());
+        println!("  answers   {}\n", group.detail);
+    }
+    println!("{} kinds of difference", groups.len());
+    if let Some(path) = json {
+        let value = |group: &Group| {
+            serde_json::json!({
+                "kind": group.kind, "ids": group.ids, "example": group.example, "answers": group.detail,
+            })
+        };
+        let groups: Vec<_> = groups.iter().map(value).collect();
+        let text = format!("{:#}\n", serde_json::json!({ "groups": groups }));
+        std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(if groups.is_empty() { AS_EXPECTED } else { DEVIATION })
+}
+
+fn some(ids: &[String]) -> String {
+    let more = if ids.len() > 3 { ", …" } else { "" };
+    format!("{}{more}", ids.iter().take(3).cloned().collect::<Vec<_>>().join(", "))
+}
