@@ -1,6 +1,6 @@
 # The two commands that matter: `make serve` and `make test`. Everything they need is found or made in .venv and target.
 .DEFAULT_GOAL := help
-.PHONY: help build serve test loom fuzz sim guards mutants bench clean
+.PHONY: help build serve test loom fuzz sim conformance compare mutants guards bench clean
 .DELETE_ON_ERROR:
 SHELL := /bin/sh
 
@@ -46,6 +46,22 @@ test: build $(VENV)/test-requirements ## Runs every test and check.
 	@$(MAKE) --no-print-directory loom
 	$(STEP) 'simulated worlds: the server that ships, from a seed'
 	@$(MAKE) --no-print-directory sim
+	$(STEP) 'conformance: every case against the server as built'
+	@$(MAKE) --no-print-directory conformance
+
+conformance: build ## Runs the conformance suite against polygil.
+	@cargo run --quiet --package polygil-conformance -- run --target polygil
+
+# The servers that polygil is compared with have a venv of their own.
+conformance/.venv/requirements: conformance/adapters/requirements.txt
+	@python=$$(scripts/find-python) && "$$python" -m venv conformance/.venv
+	@conformance/.venv/bin/pip install --quiet --disable-pip-version-check -r conformance/adapters/requirements.txt
+	@cp conformance/adapters/requirements.txt $@
+
+compare: build conformance/.venv/requirements ## Runs the conformance suite against other servers, and writes docs/COMPARISON.
+	@cargo run --quiet --release --package polygil-conformance -- table \
+		polygil uvicorn uvicorn-h11 hypercorn gunicorn waitress granian granian-wsgi robyn \
+		--markdown docs/COMPARISON.md --html docs/COMPARISON.html
 
 sim: ## Runs the server in simulated worlds: a fixed range of seeds, and a fresh one, which is printed.
 	@$(SIM) explore --seeds 0..2000
@@ -77,4 +93,4 @@ bench: build ## Measures what the README's table says, on this machine.
 	@$(VENV)/bin/python benches/report.py
 
 clean: ## Removes what was built.
-	rm -rf $(VENV) target
+	rm -rf $(VENV) conformance/.venv target
