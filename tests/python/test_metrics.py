@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -27,8 +28,14 @@ def test_prometheus_reads_the_metrics() -> None:
             assert admin is not None and served is not None
             with urllib.request.urlopen(served[1] + "/value/int") as answer:
                 assert answer.status == 200
-            with urllib.request.urlopen(admin[1] + "/metrics") as answer:
-                text = answer.read().decode()
+            text = ""
+            # An answer counts once it was handed to the kernel, which may be a moment after its client has read it.
+            for _ in range(6000):
+                with urllib.request.urlopen(admin[1] + "/metrics") as answer:
+                    text = answer.read().decode()
+                if 'polygil_responses_total{class="2xx"} 1' in text:
+                    break
+                time.sleep(0.01)
         finally:
             server.terminate()
             server.wait(60)
