@@ -11,7 +11,7 @@ impl Random {
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.0;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -21,7 +21,7 @@ impl Random {
 
     /// A number below `end`, which is not 0.
     pub fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
+        (self.draw() % end as u64) as usize
     }
 
     fn one<'a, T: ?Sized>(&mut self, list: &[&'a T]) -> &'a T {
@@ -130,7 +130,7 @@ fn mutate(random: &mut Random, bytes: &mut Vec<u8>, seeds: &[Vec<u8>]) {
     }
     let at = random.below(bytes.len());
     match random.below(6) {
-        0 => bytes[at] = (random.next() & 0xff) as u8,
+        0 => bytes[at] = (random.draw() & 0xff) as u8,
         1 => {
             bytes.remove(at);
         }

@@ -35,7 +35,7 @@ const PLANTS: [(&str, &str, &str, &str, &str); 11] = [
         "GET /value/",
     ),
     ("adapters/table.py", "*([\"HEAD\"] if \"GET\" in by_method else [])", "", "field value: allow", " /"),
-    ("adapters/plain.py", "if self.command != \"HEAD\":", "if True:", "connection: open / desynchronised", "HEAD /"),
+    ("adapters/plain.py", "if self.command != \"HEAD\":", "if True:", "connection: open / desynchronised", "HEAD "),
     (
         "adapters/plain.py",
         "self.end_headers()",
