@@ -23,8 +23,8 @@ connection: sqlite3.Connection
 def connect() -> None:
     """Runs once in each interpreter, before it takes its first request."""
     global connection
+    # All workers start at once. A change of journal_mode (to WAL, say) would fail then, as it does not wait for a lock.
     connection = sqlite3.connect(DATABASE, timeout=5, autocommit=True)
-    connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("CREATE TABLE IF NOT EXISTS todo (id INTEGER PRIMARY KEY, title TEXT NOT NULL, done INTEGER NOT NULL)")
 
 
