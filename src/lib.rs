@@ -19,7 +19,7 @@
 //! a [`task::Task`] one way, an [`http::Response`] the other, and behind it, where its content is not whole, that [`content`].
 //!
 //! To read the crate in the order of a request: [`server`] takes connections and drives them, [`http`] says where a request begins
-//! and ends, [`router`] whose it is, [`dispatch`] who runs it; then `python::worker`, `python::handler` and `python::convert`.
+//! and ends, [`router`] whose it is, [`dispatch`] who runs it, [`io`] on which thread all this happens; then `python::worker`, `python::handler` and `python::convert`.
 //! [`error`] is every failure and its answer, [`config`] every option. The `//!` essay at the top of each file says what it
 //! is, what it promises, and what it must never do.
 // The crate is for readers: its docs are built with private items, and link to them.
@@ -35,6 +35,8 @@ pub mod content;
 pub mod dispatch;
 pub mod error;
 pub mod http;
+#[cfg(not(loom))]
+pub mod io;
 #[cfg(not(loom))]
 pub mod logging;
 #[cfg(not(loom))]

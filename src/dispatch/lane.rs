@@ -159,6 +159,11 @@ impl<T> Lane<T> {
         }
     }
 
+    /// Before it lies down: the worker will not block in [`Lane::sleep`], and `waker` is to be called to wake it.
+    pub(super) fn wake_by(&self, waker: &std::task::Waker) {
+        self.gate.wait_elsewhere(waker);
+    }
+
     /// The worker is up again. After [`Rise::Alone`] the caller subtracts from `sleeping`; else somebody has done so.
     pub(super) fn rise(&self, epoch: usize) -> Rise {
         if broken("rise_without_looking") {

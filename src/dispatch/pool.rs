@@ -112,6 +112,10 @@ impl<T> Pool<T> {
     /// sleeps. A task that is not taken comes back.
     pub fn submit(&self, task: T) -> Result<(), Refused<T>> {
         let ticket = self.submitted.0.fetch_add(1, Ordering::Relaxed);
+        self.submit_numbered(ticket, task)
+    }
+
+    fn submit_numbered(&self, ticket: u64, task: T) -> Result<(), Refused<T>> {
         let (home, overflow_first) = self.place(ticket);
         match self.put(home, overflow_first, Waiting { ticket, task }) {
             Ok(()) => {
@@ -122,6 +126,25 @@ impl<T> Pool<T> {
                 add(&self.ledger.0.refused, 1);
                 Err(refused)
             }
+        }
+    }
+
+    /// As [`Pool::submit`], without waking anybody, if there is room in lane `index` and nothing waits in the overflow queue.
+    ///
+    /// Only for the thread of that lane's worker, between two steps: it is awake, and looks into its lane before it sleeps. If
+    /// it is going to do something else for longer it says so by [`Worker::call_others`].
+    pub fn submit_own(&self, index: usize, task: T) -> Result<(), Refused<T>> {
+        if self.overflow.as_ref().is_some_and(|overflow| !overflow.is_empty()) {
+            return self.submit(task);
+        }
+        let ticket = self.submitted.0.fetch_add(1, Ordering::Relaxed);
+        match whole(|| self.lanes[index].queue.push(Waiting { ticket, task })) {
+            Ok(()) => Ok(()),
+            Err(PushError::Closed(waiting)) => {
+                add(&self.ledger.0.refused, 1);
+                Err(Refused::Closed(waiting.task))
+            }
+            Err(PushError::Full(waiting)) => self.submit_numbered(ticket, waiting.task),
         }
     }
 
@@ -254,6 +277,14 @@ impl<T> Pool<T> {
         let asked = if broken("own_sleeper_only") { 1 } else { self.lanes.len() };
         if from.iter().chain(before).take(asked).any(Lane::notify) {
             self.somebody_rose();
+        }
+    }
+
+    /// If anything waits, wakes one sleeper, the worker of lane `first` rather than another.
+    pub(crate) fn call_workers(&self, first: usize) {
+        fence_after_push();
+        if self.queues().any(|queue| !queue.is_empty()) {
+            self.announce_from(first);
         }
     }
 

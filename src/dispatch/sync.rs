@@ -11,6 +11,7 @@
 //! - Time. Under loom a wait with a limit gives the lock back, takes it again and says that the limit has passed. As loom tries
 //!   everything that other threads can do between the two, this is a timeout at every possible moment.
 
+use std::task::Waker;
 use std::time::Duration;
 
 #[cfg(not(loom))]
@@ -37,22 +38,32 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Where a worker's thread blocks. The condition it waits for is an atomic outside; the lock only closes the gap between
-/// looking at it and falling asleep.
+/// Where a worker's thread blocks, or what it is woken by where it blocks elsewhere. The condition it waits for is an atomic
+/// outside; the lock only closes the gap between looking at it and falling asleep.
 pub(crate) struct Gate {
-    lock: Mutex<()>,
+    sleeper: Mutex<Sleeper>,
     moved: imp::Condvar,
+}
+
+/// Who is to be told. What is noted here may be out of date: then somebody is told in vain, and looks again.
+enum Sleeper {
+    Nobody,
+    /// It blocks in the gate.
+    Thread,
+    /// It blocks somewhere else, and this ends that.
+    Elsewhere(Waker),
 }
 
 impl Gate {
     pub(crate) fn new() -> Gate {
-        Gate { lock: Mutex::new(()), moved: imp::Condvar::new() }
+        Gate { sleeper: Mutex::new(Sleeper::Nobody), moved: imp::Condvar::new() }
     }
 
     /// Blocks as long as `closed` says so.
     pub(crate) fn wait_while(&self, closed: impl Fn() -> bool) {
-        let mut guard = lock(&self.lock);
+        let mut guard = lock(&self.sleeper);
         while closed() {
+            *guard = Sleeper::Thread;
             guard = self.moved.wait(guard).unwrap_or_else(std::sync::PoisonError::into_inner);
         }
     }
@@ -60,28 +71,39 @@ impl Gate {
     /// Blocks as long as `closed` says so, for `limit` at most.
     #[cfg(not(loom))]
     pub(crate) fn wait_while_for(&self, limit: Duration, closed: impl Fn() -> bool) {
-        let guard = lock(&self.lock);
-        drop(self.moved.wait_timeout_while(guard, limit, |()| closed()));
+        let mut guard = lock(&self.sleeper);
+        *guard = Sleeper::Thread;
+        drop(self.moved.wait_timeout_while(guard, limit, |_| closed()));
     }
 
     /// See the module's text: the limit passes now, whenever now is.
     #[cfg(loom)]
     pub(crate) fn wait_while_for(&self, _limit: Duration, closed: impl Fn() -> bool) {
-        let guard = lock(&self.lock);
+        let guard = lock(&self.sleeper);
         if closed() {
             drop(guard);
-            drop(lock(&self.lock));
+            drop(lock(&self.sleeper));
         }
     }
 
-    /// Has whoever blocks look again. Call it after the condition has changed.
+    /// Whoever is going to wait does so elsewhere: `waker` is called instead, once. Call it before the condition says so.
+    pub(crate) fn wait_elsewhere(&self, waker: &Waker) {
+        *lock(&self.sleeper) = Sleeper::Elsewhere(waker.clone());
+    }
+
+    /// Has whoever blocks look again. Call it after the condition has changed. A system call only if somebody blocks.
     pub(crate) fn open(&self) {
         // Whoever has looked and found it closed is inside `wait` once we have the lock, so that the notification reaches it;
         // whoever takes the lock after us sees the condition as we left it.
-        if !broken("notify_without_lock") {
-            drop(lock(&self.lock));
+        if broken("notify_without_lock") {
+            return self.moved.notify_all();
         }
-        self.moved.notify_all();
+        let sleeper = std::mem::replace(&mut *lock(&self.sleeper), Sleeper::Nobody);
+        match sleeper {
+            Sleeper::Nobody => {}
+            Sleeper::Thread => self.moved.notify_all(),
+            Sleeper::Elsewhere(waker) => waker.wake(),
+        }
     }
 }
 

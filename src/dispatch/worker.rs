@@ -43,7 +43,7 @@ use std::time::Duration;
 use concurrent_queue::{ConcurrentQueue, PopError};
 
 use super::counters::add;
-use super::lane::{Rise, Waiting, fence_after_push, fence_before_recheck};
+use super::lane::{Rise, Waiting, fence_before_recheck};
 use super::pool::Pool;
 use super::sync::{Arc, Ordering, broken, whole};
 
@@ -158,6 +158,19 @@ impl<T> Worker<T> {
         false
     }
 
+    /// As [`Worker::lie_down`], for a thread that then blocks elsewhere, in a poll of its sockets say: `waker` is called when the
+    /// worker is woken.
+    pub fn lie_down_until(&mut self, waker: &std::task::Waker) -> bool {
+        self.lane().wake_by(waker);
+        self.lie_down()
+    }
+
+    /// If anything waits, wakes a worker for it that sleeps: for one that has put tasks into its lane by [`Pool::submit_own`] and
+    /// now has something else to do for longer.
+    pub fn call_others(&self) {
+        self.pool.call_workers(self.index);
+    }
+
     /// Whether it lay down and nobody has woken it yet.
     pub fn is_asleep(&self) -> bool {
         self.lane().is_parked(self.epoch)
@@ -212,10 +225,7 @@ impl<T> Worker<T> {
         if !std::mem::take(&mut self.token) || broken("token_dropped") {
             return;
         }
-        fence_after_push();
-        if self.pool.queues().any(|queue| !queue.is_empty()) {
-            self.pool.announce_from(self.index);
-        }
+        self.pool.call_workers(self.index);
     }
 
     /// Takes a task from where it is this one's turn to look first. `open` is set if a queue may still get tasks.

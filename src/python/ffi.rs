@@ -34,6 +34,43 @@ pub struct Object<'i> {
     gil: Gil<'i>,
 }
 
+/// Takes the GIL back when it is dropped, by unwinding too: the frames above own Python objects. It stays on its thread.
+struct Attach(*mut ffi::PyThreadState);
+
+impl Drop for Attach {
+    fn drop(&mut self) {
+        // SAFETY: the thread state was saved by this very thread (a pointer keeps `Self` from being sent) and no other is
+        // attached to it.
+        unsafe { ffi::PyEval_RestoreThread(self.0) }
+    }
+}
+
+/// What [`Gil::detached_lending`] lends: out of reach until this thread is attached again.
+pub struct Lent<'a, S> {
+    lent: &'a mut S,
+    attach: Attach,
+}
+
+impl<S> Lent<'_, S> {
+    /// Runs `body` with the GIL.
+    pub fn attached<R>(&mut self, body: impl FnOnce(&mut S) -> R) -> R {
+        /// Gives the GIL away again when `body` ends, by unwinding too: `Attach` is going to take it.
+        struct Detach;
+        impl Drop for Detach {
+            fn drop(&mut self) {
+                // SAFETY: made right after this thread was attached, which `body` leaves as it is.
+                unsafe { ffi::PyEval_SaveThread() };
+            }
+        }
+        // SAFETY: as for `Attach`: its own thread, which is detached between two calls of this function.
+        unsafe { ffi::PyEval_RestoreThread(self.attach.0) };
+        let detach = Detach;
+        let result = body(self.lent);
+        drop(detach);
+        result
+    }
+}
+
 impl<'i> Gil<'i> {
     /// Takes the caller's word that this thread is attached to the interpreter that `'i` stands for.
     ///
@@ -48,19 +85,19 @@ impl<'i> Gil<'i> {
     ///
     /// `body` is `Send`, which no [`Object`] and no [`Gil`] is: it cannot touch Python.
     pub fn detached<R>(self, body: impl FnOnce() -> R + Send) -> R {
-        /// Takes the GIL back when `body` ends, by unwinding too: the frames above own Python objects.
-        struct Attach(*mut ffi::PyThreadState);
-        impl Drop for Attach {
-            fn drop(&mut self) {
-                // SAFETY: the thread state was saved by this very thread a moment ago and no other is attached to it.
-                unsafe { ffi::PyEval_RestoreThread(self.0) }
-            }
-        }
         // SAFETY: `self` proves that this thread is attached, so there is a thread state to save.
         let attach = Attach(unsafe { ffi::PyEval_SaveThread() });
         let result = body();
         drop(attach);
         result
+    }
+
+    /// As [`Gil::detached`], for a `body` that comes back now and then: only attached again does it get at `lent`.
+    pub fn detached_lending<S, R>(self, lent: &mut S, body: impl FnOnce(&mut Lent<'_, S>) -> R + Send) -> R {
+        // SAFETY: `self` proves that this thread is attached, so there is a thread state to save.
+        let state = unsafe { ffi::PyEval_SaveThread() };
+        let mut lent = Lent { lent, attach: Attach(state) };
+        body(&mut lent)
     }
 
     /// An owned reference out of a pointer that a C function returned as a *new* reference; null means it raised.

@@ -118,7 +118,7 @@ fn run(
         let interrupted = || stop_was_asked(&signal_fd);
         // SAFETY: main is initialized and `command::setup` has prepared it; this thread is detached meanwhile; `Workers::stop` is
         // called below before this returns, and `leave_unfinalized` keeps main from being finalized where it says so.
-        unsafe { Workers::start(setup, pool, options, interrupted) }
+        unsafe { Workers::start(setup, pool, app.io(), options, interrupted) }
     });
     if matches!(workers, Err(StartError::Interrupted)) {
         py.import("polygil._signals")?.call_method0("leave_unfinalized")?;

@@ -12,7 +12,7 @@
 //! about to wait, or when enough has piled up that waiting for a pause would cost memory.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::convert::{Converted, Converter, Refused, type_by_first_piece};
 use super::ffi::{Gil, Object, PyResult, Raised};
@@ -24,6 +24,7 @@ use crate::content::{self, ContentSender};
 use crate::dispatch::{Step, Worker};
 use crate::error::Failure;
 use crate::http::Response;
+use crate::io::{Io, Turn};
 use crate::router::{RouteId, Router};
 use crate::task::Task;
 
@@ -88,7 +89,14 @@ impl Setup {
 }
 
 /// The body of a worker thread. Call it on a new thread that has never run Python.
-pub fn run(setup: &Setup, index: usize, mut queue: Worker<Task>, watch: &Watch, tell: impl FnOnce(Started)) -> Ended {
+pub fn run(
+    setup: &Setup,
+    index: usize,
+    mut queue: Worker<Task>,
+    watch: &Watch,
+    io: &Io,
+    tell: impl FnOnce(Started),
+) -> Ended {
     setup.pin(index);
     // SAFETY: main is initialized and prepared, and outlives the workers (`workers::start` is called from it and its stop
     // joins them); this thread is new.
@@ -104,7 +112,9 @@ pub fn run(setup: &Setup, index: usize, mut queue: Worker<Task>, watch: &Watch, 
         match Serving::start(gil, setup, index) {
             Ok(mut serving) => {
                 tell(Started::Ready);
-                serving.serve(&mut queue, watch);
+                gil.detached_lending(&mut serving, |lent| {
+                    io.serve(&mut queue, &mut |queue| lent.attached(|serving| serving.turn(queue, watch, io)));
+                });
                 serving.shut_down();
             }
             Err(outcome) => tell(outcome),
@@ -260,32 +270,43 @@ impl<'i, 's> Serving<'i, 's> {
         }
     }
 
-    fn serve(&mut self, queue: &mut Worker<Task>, watch: &Watch) {
+    /// Runs what there is to run.
+    fn turn(&mut self, queue: &mut Worker<Task>, watch: &Watch, io: &Io) -> Turn {
+        let mut turn = Turn::Idle;
         loop {
             match queue.step() {
                 Step::Run(task) if !task.reply.start() => queue.expired(),
                 Step::Run(task) => {
-                    if !self.answer(&task, watch) {
-                        return;
+                    turn = Turn::Ran;
+                    io.begin(task.route, queue);
+                    if !self.answer(&task, watch, io, queue) {
+                        return Turn::Over;
                     }
                     self.collector.after_task();
                 }
                 Step::Park if self.collector.is_due_when_idle() => self.collector.collect(),
-                Step::Park => self.gil.detached(|| queue.park()),
-                Step::Exit => return,
+                Step::Park => return turn,
+                Step::Exit => return Turn::Over,
             }
         }
     }
 
     /// Runs one task and answers it. False when this worker has been given up meanwhile.
-    fn answer(&mut self, task: &Task, watch: &Watch) -> bool {
+    fn answer(&mut self, task: &Task, watch: &Watch, io: &Io, queue: &Worker<Task>) -> bool {
+        let started = Instant::now();
         let outcome = self.watched(task, watch, Outcome::Answer(task.reply.clone()), |serving| serving.outcome(task));
         let response = match outcome {
             None => return false,
             Some(Ok(Made::Whole(response))) => response,
-            Some(Ok(Made::Streamed(head, first, pieces))) => return self.stream(task, watch, head, first, pieces),
+            Some(Ok(Made::Streamed(head, first, pieces))) => {
+                // It is going to wait for its client.
+                io.took(task.route, Duration::MAX);
+                io.give_back(queue);
+                return self.stream(task, watch, head, first, pieces);
+            }
             Some(Err(unanswered)) => self.failure(task, unanswered),
         };
+        io.took(task.route, started.elapsed());
         // The caller may have left, or its patience ended: then nobody wants the response.
         drop(task.reply.send(response));
         true

@@ -21,6 +21,7 @@ use super::supervisor::{Abandoned, Seen, Watch, look};
 use super::worker::{self, Ended, Setup, Started};
 use crate::dispatch::Pool;
 use crate::error::Failure;
+use crate::io::Io;
 use crate::router::RouteId;
 use crate::task::{Running, Task, WorkersNow};
 
@@ -75,6 +76,7 @@ pub struct Workers {
 
 struct Shared {
     setup: Setup,
+    io: Arc<Io>,
     pool: Arc<Pool<Task>>,
     options: Options,
     /// The watch of the worker that has each lane now.
@@ -111,6 +113,7 @@ impl Workers {
     pub unsafe fn start(
         setup: Setup,
         pool: Arc<Pool<Task>>,
+        io: Arc<Io>,
         options: Options,
         mut interrupted: impl FnMut() -> bool,
     ) -> Result<Self, StartError> {
@@ -120,6 +123,7 @@ impl Workers {
         let shared = Arc::new(Shared {
             setup,
             pool,
+            io,
             options,
             watches: Mutex::new(watches),
             interrupted: AtomicU64::new(0),
@@ -278,7 +282,7 @@ impl Crew {
             .stack_size(STACK_BYTES)
             .spawn(move || {
                 // A panic here is a bug of ours; it must cost one worker, with a replacement, and not the server.
-                let run = || worker::run(&shared.setup, index, queue, &watch, tell);
+                let run = || worker::run(&shared.setup, index, queue, &watch, &shared.io, tell);
                 let ended = catch_unwind(AssertUnwindSafe(run)).ok();
                 if ended.is_none() {
                     shared.abandon(&watch, Failure::WorkerLost, Failure::WorkerLost.default_detail());

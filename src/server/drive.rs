@@ -257,7 +257,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
             server: self.peer.server,
             reply: sender,
         };
-        match self.server.app.pool.submit(task) {
+        let submitted = match self.server.app.io.lane_for(route) {
+            Some(lane) => self.server.app.pool.submit_own(lane, task),
+            None => self.server.app.pool.submit(task),
+        };
+        match submitted {
             Ok(()) => {}
             Err(Refused::Full(_)) => return Ok(Answer::Whole(self.own(exchange, Failure::QueueFull, QUEUE_FULL))),
             Err(Refused::Closed(_)) => {

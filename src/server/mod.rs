@@ -30,8 +30,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use futures_lite::Stream;
-use smol::Executor;
+use futures_lite::{Stream, future};
 
 pub use self::access::ACCESS_TARGET;
 pub use self::admin::Admin;
@@ -45,6 +44,7 @@ use self::drain::Gate;
 use crate::config::Config;
 use crate::dispatch::Pool;
 use crate::http::{Limits, Response};
+use crate::io::Io;
 use crate::router::{RouteId, Router};
 use crate::task::{Running, Task, WorkersNow};
 
@@ -60,6 +60,7 @@ pub struct App {
     pub counters: Counters,
     /// Whether it serves.
     pub health: Arc<HealthCell>,
+    io: Arc<Io>,
     requests: AtomicU64,
     gate: Arc<Gate>,
     now: OnceLock<Box<dyn Fn() -> Duration + Send + Sync>>,
@@ -69,7 +70,9 @@ pub struct App {
 impl App {
     /// A server that has not served yet.
     pub fn new(router: Arc<Router>, pool: Arc<Pool<Task>>, options: ServerOptions) -> App {
+        let io = Arc::new(Io::new(Arc::clone(&pool), router.routes().len()));
         App {
+            io,
             router,
             pool,
             options,
@@ -80,6 +83,11 @@ impl App {
             now: OnceLock::new(),
             workers: OnceLock::new(),
         }
+    }
+
+    /// What workers serve by.
+    pub fn io(&self) -> Arc<Io> {
+        Arc::clone(&self.io)
     }
 
     /// Says where to ask what the workers run. Once; a later call changes nothing.
@@ -228,10 +236,21 @@ pub fn run_blocking(
     io_threads: usize,
     give_up: impl Fn() -> usize,
 ) -> DrainReport {
-    let executor = Arc::new(Executor::new());
+    let io = app.io();
+    let executor = Arc::clone(&io.executor);
+    let spawn = env::SmolSpawn(Arc::clone(&executor));
+    let clock = env::SystemClock::new();
+    if io_threads <= 1 {
+        return thread::scope(|scope| {
+            thread::Builder::new().name("polygil-io".into()).spawn_scoped(scope, || io.relieve()).expect("a thread");
+            let report = future::block_on(run(app, listeners, signals, give_up, clock, spawn));
+            io.close();
+            report
+        });
+    }
     let (running, stopped) = smol::channel::bounded::<()>(1);
     thread::scope(|scope| {
-        for index in 1..io_threads.max(1) {
+        for index in 1..io_threads {
             let (executor, stopped) = (executor.clone(), stopped.clone());
             let helper = move || {
                 // Ends with an error once `running` is dropped, which is all that is asked of it.
@@ -242,9 +261,7 @@ pub fn run_blocking(
                 break;
             }
         }
-        let spawn = env::SmolSpawn(executor.clone());
-        let report =
-            async_io::block_on(executor.run(run(app, listeners, signals, give_up, env::SystemClock::new(), spawn)));
+        let report = async_io::block_on(executor.run(run(app, listeners, signals, give_up, clock, spawn)));
         drop(running);
         report
     })
