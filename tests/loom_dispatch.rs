@@ -20,6 +20,8 @@ use polygil::dispatch::{Placement, Pool, PoolOptions, Step, Worker};
 
 #[path = "loom_dispatch/close.rs"]
 mod close;
+#[path = "loom_dispatch/elsewhere.rs"]
+mod elsewhere;
 #[path = "loom_dispatch/lost.rs"]
 mod lost;
 #[path = "loom_dispatch/mistakes.rs"]

@@ -168,7 +168,9 @@ impl<T> Worker<T> {
     /// If anything waits, wakes a worker for it that sleeps: for one that has put tasks into its lane by [`Pool::submit_own`] and
     /// now has something else to do for longer.
     pub fn call_others(&self) {
-        self.pool.call_workers(self.index);
+        if !broken("others_not_called") {
+            self.pool.call_workers(self.index);
+        }
     }
 
     /// Whether it lay down and nobody has woken it yet.

@@ -32,13 +32,14 @@ mod pace;
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
 use event_listener::Event;
 use futures_lite::future;
+use serde::Serialize;
 use smol::Executor;
 
 use self::pace::Pace;
@@ -72,6 +73,19 @@ pub enum Turn {
     Over,
 }
 
+/// Who has the I/O, and how often it changed hands. Serializes as a JSON object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct IoOverview {
+    /// The worker that does the I/O; None when its own thread does.
+    pub worker: Option<usize>,
+    /// How often a worker took it over because it had nothing else to do.
+    pub taken: u64,
+    /// How often a worker gave it back, before something that may take long.
+    pub given_back: u64,
+    /// How often it was taken from a worker whose handler took long.
+    pub taken_back: u64,
+}
+
 /// See the module's text. One for each server.
 pub struct Io {
     pub(crate) executor: Arc<Executor<'static>>,
@@ -89,6 +103,9 @@ pub struct Io {
     changed: Condvar,
     /// Ends the relief's turn.
     leave: Event,
+    taken: AtomicU64,
+    given_back: AtomicU64,
+    taken_back: AtomicU64,
 }
 
 #[derive(Default)]
@@ -121,6 +138,20 @@ impl Io {
             state: Mutex::default(),
             changed: Condvar::new(),
             leave: Event::new(),
+            taken: AtomicU64::new(0),
+            given_back: AtomicU64::new(0),
+            taken_back: AtomicU64::new(0),
+        }
+    }
+
+    /// Who has the I/O now.
+    pub fn overview(&self) -> IoOverview {
+        let holder = self.holder.load(Relaxed);
+        IoOverview {
+            worker: (holder != RELIEF).then_some(holder),
+            taken: self.taken.load(Relaxed),
+            given_back: self.given_back.load(Relaxed),
+            taken_back: self.taken_back.load(Relaxed),
         }
     }
 
@@ -154,10 +185,10 @@ impl Io {
     /// Gives the I/O away, if this thread has it, because it is going to do something that takes long.
     pub fn give_back(&self, worker: &Worker<Task>) {
         let Some(lane) = HERE.take() else { return };
-        let mut state = self.lock();
+        let state = self.lock();
         if self.holder.load(Relaxed) == lane {
             self.holder.store(RELIEF, SeqCst);
-            state.wanted = false;
+            self.given_back.fetch_add(1, Relaxed);
             self.changed.notify_all();
         }
         drop(state);
@@ -202,6 +233,7 @@ impl Io {
         let taken = state.open && !state.relief_inside;
         if taken {
             self.holder.store(lane, SeqCst);
+            self.taken.fetch_add(1, Relaxed);
             self.waits.store(false, SeqCst);
         }
         self.changed.notify_all();
@@ -289,6 +321,7 @@ impl Io {
                 if !waits && beat % 2 == 1 {
                     // It has been in one handler since the last look.
                     self.holder.store(RELIEF, SeqCst);
+                    self.taken_back.fetch_add(1, Relaxed);
                     self.pool.call_workers(0);
                     continue;
                 }

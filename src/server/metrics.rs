@@ -77,7 +77,7 @@ impl Page<'_> {
 
 impl Collector for Once {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Overview { stats, pool, queue_depths, workers, .. } = &self.0;
+        let Overview { stats, pool, queue_depths, workers, io, .. } = &self.0;
         let mut page = Page(encoder);
         let ready = self.0.health == Health::Ready;
         page.gauge("ready", "1 while the server accepts and serves, else 0", i64::from(ready))?;
@@ -115,6 +115,15 @@ impl Collector for Once {
         let running = workers.running.iter().map(|running| (running.worker.to_string(), running.seconds));
         page.gauges("worker_running_seconds", "How long each busy worker runs its task", "worker", running)?;
         page.counter("handlers_interrupted", "Handlers that were over their time budget", workers.interrupted)?;
-        page.counter("workers_replaced", "Workers that were lost and replaced", workers.replaced)
+        page.counter("workers_replaced", "Workers that were lost and replaced", workers.replaced)?;
+
+        page.gauge(
+            "io_by_worker",
+            "1 while a worker does the I/O, 0 while its own thread does",
+            i64::from(io.worker.is_some()),
+        )?;
+        let handovers = [("taken", io.taken), ("given_back", io.given_back), ("taken_back", io.taken_back)];
+        let help = "How often the I/O was taken by an idle worker, given back by it, and taken back from a slow one";
+        page.counters("io_handovers", help, "kind", handovers)
     }
 }

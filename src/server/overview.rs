@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::stats::Stats;
 use super::{App, Named};
 use crate::dispatch;
+use crate::io::IoOverview;
 
 /// How a server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -97,6 +98,8 @@ pub struct Overview {
     pub oldest_wait_seconds: f64,
     /// The workers.
     pub workers: WorkersOverview,
+    /// Who does the I/O.
+    pub io: IoOverview,
 }
 
 /// Waiting tasks by queue.
@@ -167,6 +170,7 @@ impl App {
                 replaced: workers.replaced,
                 running: running.collect(),
             },
+            io: self.io.overview(),
         }
     }
 }

@@ -27,6 +27,12 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "a sleeper gets up without seeing that it was woken",
         "park::a_timeout_races_a_push_to_another_lane",
     ),
+    ("waker_not_called", "who sleeps elsewhere is not woken", "elsewhere::a_push_wakes_who_sleeps_elsewhere"),
+    (
+        "others_not_called",
+        "a worker with tasks of its own does something long and tells nobody",
+        "elsewhere::others_are_called_for_own_tasks",
+    ),
     ("close_without_wake", "sleepers do not hear of the close", "close::close_wakes_the_sleeper"),
     (
         "exit_with_open_queues",
