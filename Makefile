@@ -87,10 +87,18 @@ guards: ## Takes out each guard against a hazard of CPython and sees its test fa
 mutants: ## Changes dispatch, router and http in one place at a time and sees a test fail (docs/MUTANTS.md).
 	@scripts/mutants
 
-bench: build ## Measures what the README's table says, on this machine.
+# The servers that polygil is measured beside, each in one release.
+benches/.venv/requirements: benches/requirements.txt
+	@python=$$(scripts/find-python) && "$$python" -m venv benches/.venv
+	@benches/.venv/bin/pip install --quiet --disable-pip-version-check -r benches/requirements.txt
+	@cp benches/requirements.txt $@
+
+bench: build benches/.venv/requirements ## Measures polygil beside other servers, and writes docs/BENCHMARKS (BENCH=--quick for a look).
+	@command -v wrk >/dev/null || { echo "wrk makes the load: apt-get install wrk, or its like" >&2; exit 1; }
 	@$(VENV)/bin/python benches/dispatch_cost.py
 	@echo
-	@$(VENV)/bin/python benches/report.py
+	@cargo build --quiet --release --example constant --example open_loop
+	@PYTHONPATH=benches benches/.venv/bin/python -m side_by_side $(or $(BENCH),--out docs/BENCHMARKS)
 
 clean: ## Removes what was built.
-	rm -rf $(VENV) conformance/.venv target
+	rm -rf $(VENV) conformance/.venv benches/.venv target

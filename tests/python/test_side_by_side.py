@@ -1,0 +1,178 @@
+"""The harness of `make bench`: what it reads from wrk, the generator and /proc, what it reckons, and what it writes."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHES = Path(__file__).parent.parent.parent / "benches"
+sys.path.insert(0, str(BENCHES))
+
+from side_by_side import crowd, load, meter, mixed, report, rounds, servers, workloads  # noqa: E402
+from side_by_side.figures import Figures, Spread, point, points  # noqa: E402
+
+WRK = (
+    'WRK {"requests":1000,"duration_us":2000000,"bytes":9,"connect":0,"read":1,"write":0,"status":2,"timeout":4,'
+    '"p50_us":150.0,"p90_us":900.0,"p99_us":2500.0,"p999_us":9000.5,"max_us":12000.0}'
+)
+
+
+def sample(round_: int, server: str, rps: float, *, workload: str = "json", errors: int = 0, **more: object) -> dict:
+    return {"round": round_, "server": server, "workload": workload, "figures": {"rps": rps, "errors": errors, **more}}
+
+
+def test_wrk_s_line_becomes_rates_milliseconds_and_a_sum_of_errors() -> None:
+    figures = load.parse_wrk(f"Running 2s test\n{WRK}\nRequests/sec: 500\n")
+    assert figures == {
+        "requests": 1000, "seconds": 2.0, "rps": 500.0, "p50_ms": 0.15, "p90_ms": 0.9, "p99_ms": 2.5, "p999_ms": 9.0005,
+        "max_ms": 12.0, "errors_connect": 0, "errors_read": 1, "errors_write": 0, "errors_status": 2, "errors_timeout": 4,
+        "errors": 7,
+    }
+
+
+@pytest.mark.parametrize("output", ["", "unable to connect", f"{WRK}\n{WRK}\n"])
+def test_wrk_without_exactly_one_line_of_figures_is_refused(output: str) -> None:
+    with pytest.raises(ValueError, match="wrk printed no figures"):
+        load.parse_wrk(output)
+
+
+def test_the_lua_script_prints_what_the_parser_reads() -> None:
+    script = load.SCRIPT.read_text()
+    for name in ("requests", "duration_us", "p50_us", "p90_us", "p99_us", "p999_us", "max_us", *load.ERRORS):
+        assert f'"{name}":%' in script, name
+
+
+def test_the_generator_s_line_tells_short_and_slow_apart() -> None:
+    times = {"p50": 100, "p90": 200, "p99": 3000, "p999": 4000, "max": 5000}
+    raw = {"requests": 1000, "errors": 3, "seconds": 2, "short": {"count": 990, **times},
+           "slow": {"count": 10, **{name: 10 * us for name, us in times.items()}}}
+    figures = mixed.parse(json.dumps(raw))
+    assert (figures["rps"], figures["errors"]) == (500, 3)
+    assert (figures["p99_ms"], figures["slow_p99_ms"], figures["max_ms"]) == (3.0, 30.0, 5.0)
+
+
+def test_a_process_s_name_may_hold_what_looks_like_the_end_of_it() -> None:
+    text = "7 (a) b (c) S 3 7 7 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 1 0 1 1 1"
+    assert meter.parse_stat(text) == (3, 300 / meter.TICKS)
+
+
+def test_the_tree_of_this_process_holds_it_and_not_its_parent() -> None:
+    found = meter.tree(os.getpid())
+    assert os.getpid() in found
+    assert os.getppid() not in found
+
+
+def test_memory_of_this_process_is_there_and_shared_pages_are_shared_out() -> None:
+    used = meter.memory(os.getpid())
+    assert 0 < used.pss <= used.rss
+
+
+def test_idle_and_waiting_ticks_are_not_busy() -> None:
+    before = meter.parse_cores("cpu  9 9 9 9 9 9 9 9\ncpu0 10 0 10 80 0 0 0 0\ncpu1 0 0 0 100 0 0 0 0\nintr 5\n")
+    after = meter.parse_cores("cpu  9 9 9 9 9 9 9 9\ncpu0 60 0 10 120 10 0 0 0\ncpu1 0 0 0 100 0 0 0 0\nintr 5\n")
+    assert before == [(20, 100), (0, 100)]
+    assert meter.utilisation(before, after) == [0.5, 0.0]
+
+
+def test_a_ratio_is_taken_within_each_round() -> None:
+    figures = Figures([sample(0, "a", 100), sample(1, "a", 300), sample(2, "a", 90),
+                       sample(0, "b", 50), sample(1, "b", 100), sample(2, "b", 90), sample(3, "b", 1)])
+    assert figures.ratio(("a", "json", "rps"), ("b", "json", "rps")) == Spread(2.0, 1.0, 3.0, 3)
+
+
+def test_a_run_with_errors_is_told_and_never_counts_as_fast() -> None:
+    figures = Figures([sample(0, "quick", 900, errors=5, requests=1800), sample(1, "quick", 10), sample(0, "slow", 100),
+                       sample(1, "slow", 110)])
+    assert figures.spread("quick", "json", "rps") == Spread(10, 10, 10, 1)
+    assert figures.best(["quick", "slow"], "json") == "slow"
+    assert figures.trouble("quick", "json") == "5 errors beside 1,800 answers in 1 of 2 rounds"
+    assert figures.trouble("slow", "json") == ""
+
+
+def test_who_failed_has_no_figures_and_is_told() -> None:
+    figures = Figures([{"round": 0, "server": "a", "workload": "json", "failed": "/json: 500 b''"}])
+    assert figures.spread("a", "json", "rps") is None
+    assert figures.best(["a"], "json") is None
+    assert figures.trouble("a", "json") == "failed in 1 of 1 rounds: /json: 500 b''"
+
+
+@pytest.mark.parametrize(
+    ("at_least", "median", "verdict"), [(True, 2.5, "met"), (True, 2.49, "missed"), (False, 2.5, "met"), (False, 2.51, "missed")]
+)
+def test_a_target_is_met_when_it_is_reached(at_least: bool, median: float, verdict: str) -> None:
+    assert point("x", Spread(median, 1, 9, 3), 2.5, at_least, "×", "").verdict == verdict
+
+
+def test_every_point_is_told_also_where_nothing_was_measured() -> None:
+    families = {"polygil": ["polygil-1"], "granian": ["granian-rsgi-1"]}
+    figures = Figures([sample(0, "polygil-1", 300), sample(0, "granian-rsgi-1", 100)])
+    found = points(figures, families, 2, "no 3.14")
+    assert [p.verdict for p in found[:2]] == ["met", "not measured"]
+    assert found[0].measured == "3.00×"
+    assert found[0].how == "requests/s, polygil-1 over granian-rsgi-1"
+    assert len(found) == len({p.what for p in found}) == 22
+    assert [p.how for p in found if "mipyre" in p.what] == ["no 3.14", "no 3.14"]
+
+
+def test_servers_take_turns_at_being_first() -> None:
+    names = ["a", "b", "c", "d"]
+    orders = [rounds.rotated(names, round_) for round_ in range(4)]  # type: ignore[arg-type]
+    assert sorted(order[0] for order in orders) == names
+    assert all(sorted(order) == names for order in orders)
+
+
+def test_every_workload_of_the_headline_exists() -> None:
+    known = {*workloads.BY_NAME, *workloads.OTHERS, "memory"}
+    for server in servers.all_servers("polygil", __file__):
+        every, rest = rounds.headline(server, 2)
+        assert set(every) | set(rest) <= known, server.name
+        assert not set(every) & set(rest), server.name
+        assert every[0] == "json"
+
+
+def test_idle_connections_are_as_many_as_the_limit_allows() -> None:
+    assert 0 < crowd.possible(10) <= 10
+
+
+FOUND = [
+    report.Section("A <title>", ["Said & done."], ["server", "x"], [["polygil-1", "1 | 2"], ["b", "<3"]],
+                   [report.Bar("polygil-1", Spread(10, 5, 20, 3)), report.Bar("b", Spread(5, 5, 5, 1))], "requests/s"),
+]
+
+
+def test_markdown_has_a_table_whose_cells_cannot_break_it() -> None:
+    assert report.markdown("T", ["Intro."], FOUND) == (
+        "# T\n\nIntro.\n\n## A <title>\n\nSaid & done.\n\n| server | x |\n|---|---|\n| polygil-1 | 1 \\| 2 |\n| b | <3 |\n"
+    )
+
+
+def test_the_page_loads_nothing_and_escapes_what_it_shows() -> None:
+    page = report.page("T", ["Intro."], FOUND)
+    assert "<h2>A &lt;title&gt;</h2>" in page
+    assert "<td>&lt;3</td>" in page
+    assert page.count("<svg") == page.count("</svg>") == 1
+    assert '<rect class="ours" x="190" y="4" width="320.0"' in page
+    assert 'x1="350.0" x2="830.0"' in page
+    assert "http" not in page and "<script" not in page
+
+
+def test_the_sections_of_a_run_show_each_server_once_and_the_fastest_first() -> None:
+    many = [{"p50_ms": 1.0, "p90_ms": 2.0, "p99_ms": 3.0, "p999_ms": 4.0, "cpu_us": 5.0, "cores": [0.5, 1.0]}] * 2
+    figures = Figures([sample(0, "uvicorn-1", 100, **many[0]), sample(0, "polygil-1", 200, **many[1])])
+    listed = [server for server in servers.all_servers("polygil", "") if server.name in ("uvicorn-1", "polygil-1")]
+    found = report.sections(figures, listed, {"date": "today"}, 2, "no 3.14")
+    assert [section.title for section in found] == ["Conditions", "What is to be shown", "Small JSON, 64 connections"]
+    table = found[2].rows
+    assert [row[:4] for row in table] == [
+        ["polygil-1", "1 worker", "200", "1.00×"], ["uvicorn-1", "uvloop, httptools, 1 process", "100", "2.00×"]]
+    assert table[0][4:10] == ["1.00", "2.00", "3.00", "4.00", "5.0", "50% 100%"]
+
+
+def test_every_app_answers_the_same_bytes() -> None:
+    import work
+
+    assert len(workloads.BY_NAME["json10k"].expected) in range(10_000, 10_500)
+    assert work.answer("/users/42", "verbose=true&tag=new") == ("application/json", workloads.USER)
+    assert work.answer("/text", "") == ("text/plain; charset=utf-8", "Hello, World!")
