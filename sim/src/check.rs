@@ -16,6 +16,7 @@
 
 use crate::answer::Answer;
 use crate::core::{Core, MS};
+use crate::crew::RELIEF_LOOK;
 use crate::net::Written;
 use crate::random::hash;
 use crate::trace::Kind;
@@ -388,8 +389,10 @@ impl Core {
         } else if !conn.client_ended && self.draining_at.is_none() {
             let idle = now - conn.moved_at;
             let full = options.requests_per_connection_max > 0;
-            // A connection that yields between an answer and its writing counts from the answer.
-            if idle + MS < options.idle_timeout_ms * MS && !full {
+            // A connection that yields between an answer and its writing counts from the answer, and gives way for as long as a
+            // handler runs where the I/O is done.
+            let yielded = if options.in_place > 0 { 2 * RELIEF_LOOK } else { MS };
+            if idle + yielded < options.idle_timeout_ms * MS && !full {
                 self.fail("no answer too early", format!("connection {number} was closed after {idle} ns idle"));
             }
             self.mark("an idle connection was closed");

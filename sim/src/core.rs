@@ -36,6 +36,8 @@ pub enum Actor {
     Worker(usize),
     /// The supervisor is to look at the worker with that serial number.
     Supervisor(usize),
+    /// The relief looks at the worker with that serial number, which does the I/O and has been running its task of this number.
+    Relief(usize, u64),
     /// Another client comes.
     Arrival,
     /// The operator sends a signal: the first, or the second.

@@ -8,12 +8,21 @@
 //! the pool and on the reply slots in the same order. A task over its budget is interrupted; one that does not come back within
 //! the grace is answered for and its worker replaced, as far as the bound on replacements goes; beyond it the server is told to
 //! stop.
+//!
+//! Who does the I/O is a model of [`polygil::io`], whose threads it cannot run: an idle worker may take it, and from then on the
+//! server's tasks are polled on its thread. They put what is short into its lane by the real [`Io::lane_for`](polygil::io), it sleeps
+//! outside its lane, and while it runs a handler nobody does the I/O, until the relief takes it back.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Wake, Waker};
+use std::time::Duration;
 
 use polygil::dispatch::{Pool, Step, Worker};
 use polygil::error::Failure;
 use polygil::http::Response;
+use polygil::io::Io;
+use polygil::router::RouteId;
 use polygil::server::Signal;
 use polygil::task::{AnswerSender, Task};
 
@@ -24,6 +33,9 @@ use crate::trace::Kind;
 
 /// How long it takes to make an interpreter.
 const START: u64 = 20 * MS;
+
+/// How often the relief looks after the one that does the I/O: see `polygil::io`.
+pub const RELIEF_LOOK: u64 = 5 * MS;
 
 /// How a handler will end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +57,8 @@ enum Doing {
     /// `step` said that there is nothing, and it has not lain down yet.
     AboutToPark,
     Asleep,
+    /// It waits for sockets, until something is to be read or this is set.
+    AsleepElsewhere(Arc<Alarm>),
     /// It was woken and has not got up yet.
     Rising,
     /// It has taken a task and not looked yet whether it is still wanted.
@@ -56,6 +70,16 @@ enum Doing {
         interrupted: Option<u64>,
     },
     Gone,
+}
+
+/// What wakes a worker that sleeps elsewhere than in its lane.
+#[derive(Default)]
+struct Alarm(AtomicBool);
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Relaxed);
+    }
 }
 
 struct Member {
@@ -72,12 +96,16 @@ struct Member {
 /// All workers there ever were.
 pub struct Crew {
     pool: Arc<Pool<Task>>,
+    io: Arc<Io>,
+    /// The member that does the I/O; None is the relief.
+    holder: Option<usize>,
     core: Shared,
     members: Vec<Member>,
     /// The member that has each lane.
     lanes: Vec<usize>,
     random: Random,
     faults: Random,
+    io_random: Random,
     replaced: u64,
     exhausted: bool,
     stopped: bool,
@@ -89,19 +117,26 @@ pub struct SharedCrew(Arc<Mutex<Crew>>);
 
 impl SharedCrew {
     /// A crew with a worker for each lane, all of them ready.
-    pub fn new(pool: Arc<Pool<Task>>, core: Shared) -> SharedCrew {
+    pub fn new(pool: Arc<Pool<Task>>, io: Arc<Io>, routes: usize, core: Shared) -> SharedCrew {
         let options = core.lock().options.clone();
         let mut crew = Crew {
             pool,
+            io,
+            holder: None,
             core,
             members: Vec::new(),
             lanes: Vec::new(),
             random: Random::new(options.seed, "service"),
             faults: Random::new(options.seed, "faults"),
+            io_random: Random::new(options.seed, "io"),
             replaced: 0,
             exhausted: false,
             stopped: false,
         };
+        for route in 0..routes as u32 {
+            // As after a while of short requests.
+            (0..200).for_each(|_| crew.io.took(RouteId(route), Duration::ZERO));
+        }
         for lane in 0..options.workers as usize {
             crew.lanes.push(lane);
             crew.hire(lane, 0);
@@ -134,7 +169,12 @@ impl Crew {
 
     fn notice(&mut self, serial: usize) {
         let member = &mut self.members[serial];
-        if matches!(member.doing, Doing::Asleep) && member.queue.as_ref().is_some_and(|queue| !queue.is_asleep()) {
+        let woken = match &member.doing {
+            Doing::Asleep => member.queue.as_ref().is_some_and(|queue| !queue.is_asleep()),
+            Doing::AsleepElsewhere(alarm) => alarm.0.load(Relaxed),
+            _ => false,
+        };
+        if woken {
             member.doing = Doing::Rising;
             let core = &mut *self.core.lock();
             core.note(Kind::Wake, serial, 0);
@@ -144,7 +184,44 @@ impl Crew {
 
     /// Workers that sleep and have not been woken.
     pub fn asleep(&self) -> usize {
-        self.lanes.iter().filter(|serial| matches!(self.members[**serial].doing, Doing::Asleep)).count()
+        let asleep = |doing: &Doing| matches!(doing, Doing::Asleep | Doing::AsleepElsewhere(_));
+        self.lanes.iter().filter(|serial| asleep(&self.members[**serial].doing)).count()
+    }
+
+    /// Whether nobody can do the I/O for the moment: its holder runs a handler. What it has put into its own lane waits too.
+    pub fn is_io_blocked(&self) -> bool {
+        let running = |serial: usize| matches!(self.members[serial].doing, Doing::Taken(_) | Doing::Running { .. });
+        self.holder.is_some_and(running)
+    }
+
+    /// Something of the I/O is going to be done: in which lane short tasks then belong.
+    pub fn tick(&mut self) -> Option<usize> {
+        let serial = self.holder?;
+        let member = &mut self.members[serial];
+        if matches!(member.doing, Doing::AsleepElsewhere(_)) {
+            member.doing = Doing::Rising;
+            self.core.lock().actors.push(Actor::Worker(serial));
+        }
+        Some(self.members[serial].lane)
+    }
+
+    /// The I/O is the relief's from now on.
+    fn release(&mut self, serial: usize, why: u64) {
+        if self.holder == Some(serial) {
+            self.holder = None;
+            self.core.lock().note(Kind::Io, serial, why);
+        }
+    }
+
+    /// The relief looks: the holder may have been in one handler since the last time.
+    pub fn relieve(&mut self, serial: usize, number: u64) {
+        let member = &self.members[serial];
+        let runs = matches!(member.doing, Doing::Running { .. }) && member.number == number;
+        if self.holder == Some(serial) && runs {
+            self.core.lock().mark("the I/O was taken back from a worker whose handler took long");
+            self.release(serial, 2);
+            self.members[serial].queue.as_ref().map(Worker::call_others);
+        }
     }
 
     /// Workers that have not ended and were not given up.
@@ -159,8 +236,21 @@ impl Crew {
         match &mut member.doing {
             Doing::Starting | Doing::Looking => self.step(serial),
             Doing::AboutToPark => {
-                let slept = member.queue.as_mut().is_some_and(Worker::lie_down);
-                member.doing = if slept { Doing::Asleep } else { Doing::Looking };
+                let options = &self.core.lock().options.clone();
+                if self.holder.is_none() && self.io_random.chance(options.in_place) {
+                    self.holder = Some(serial);
+                    let core = &mut *self.core.lock();
+                    core.note(Kind::Io, serial, 0);
+                    core.mark("a worker did the I/O");
+                }
+                let (slept, asleep) = if self.holder == Some(serial) {
+                    let alarm = Arc::new(Alarm::default());
+                    let lie_down = |queue: &mut Worker<Task>| queue.lie_down_until(&Waker::from(Arc::clone(&alarm)));
+                    (member.queue.as_mut().is_some_and(lie_down), Doing::AsleepElsewhere(alarm))
+                } else {
+                    (member.queue.as_mut().is_some_and(Worker::lie_down), Doing::Asleep)
+                };
+                member.doing = if slept { asleep } else { Doing::Looking };
                 let core = &mut *self.core.lock();
                 if slept {
                     core.note(Kind::Sleep, serial, 0);
@@ -180,7 +270,7 @@ impl Crew {
                 }
             }
             Doing::Running { .. } => self.finish(serial),
-            Doing::Asleep | Doing::Gone => {}
+            Doing::Asleep | Doing::AsleepElsewhere(_) | Doing::Gone => {}
         }
     }
 
@@ -217,6 +307,7 @@ impl Crew {
         let member = &mut self.members[serial];
         member.doing = Doing::Gone;
         drop(member.queue.take());
+        self.release(serial, 3);
         let core = &mut *self.core.lock();
         core.note(Kind::Exit, serial, 0);
         if !self.pool.is_closed() && self.lanes[self.members[serial].lane] == serial {
@@ -235,6 +326,19 @@ impl Crew {
             core.fail("right request", format!("request {token} came with the parameters {:?}", task.params));
         }
         let (fate, takes) = self.draw(core);
+        if self.holder == Some(serial) && self.io.is_short(task.route) {
+            core.mark("a task ran on the thread that did the I/O");
+            let number = self.members[serial].number + 1;
+            core.act_in(RELIEF_LOOK + self.io_random.below(RELIEF_LOOK), Actor::Relief(serial, number));
+        } else if self.holder == Some(serial) {
+            core.mark("the I/O was given back before a handler that may take long");
+            core.note(Kind::Io, serial, 1);
+            self.holder = None;
+            self.members[serial].queue.as_ref().map(Worker::call_others);
+        }
+        if core.options.paced == 1 {
+            self.io.took(task.route, Duration::from_nanos(takes));
+        }
         let budget = core.options.handler_timeout_ms * MS;
         let member = &mut self.members[serial];
         member.number += 1;
@@ -291,6 +395,7 @@ impl Crew {
             // Somebody else has answered and another worker has the lane: the thread ends.
             member.doing = Doing::Gone;
             drop((task, member.queue.take()));
+            self.release(serial, 3);
             let core = &mut *self.core.lock();
             core.mark("a handler came back after its worker was given up");
             core.note(Kind::Exit, serial, 1);
@@ -343,6 +448,7 @@ impl Crew {
         let member = &mut self.members[serial];
         member.doing = Doing::Gone;
         drop(member.queue.take());
+        self.release(serial, 3);
         self.answer_for(serial, Failure::WorkerLost);
         let member = &self.members[serial];
         if !member.abandoned {

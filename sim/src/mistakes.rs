@@ -19,6 +19,11 @@ pub const ALL: &[Mistake] = &[
     Mistake { name: "no_recheck", kind: "lost wakeup", what: "a worker lies down without looking around once more" },
     Mistake { name: "own_sleeper_only", kind: "lost wakeup", what: "a push wakes the lane's own worker or nobody" },
     Mistake {
+        name: "others_not_called",
+        kind: "lost wakeup",
+        what: "a worker that does the I/O starts something long and tells nobody of the tasks in its lane",
+    },
+    Mistake {
         name: "close_without_wake",
         kind: "lost wakeup",
         what: "sleeping workers do not hear that the pool is closed",

@@ -163,6 +163,10 @@ options! {
     second_signal_ms,
     /// The server's.
     request_timeout_ms,
+    /// Idle workers that do the I/O, rather than sleep in their lane.
+    in_place,
+    /// 1 if the time that handlers take counts for whether they are run in place; else they all are.
+    paced,
 }
 
 /// Off in most runs, otherwise in the range.
@@ -244,10 +248,14 @@ impl Options {
             stop_ms: 0,
             second_signal_ms: r.spread(1, 5000),
             request_timeout_ms: 0,
+            in_place: 0,
+            paced: 0,
         };
         // Options that came later are drawn last: so the others keep the values that they had.
         options.stop_ms = r.spread(1, options.heal_ms);
         options.request_timeout_ms = r.spread(500, 600_000);
+        options.in_place = sometimes(r, 600, 50, 1000);
+        options.paced = r.below(2);
         options
     }
 

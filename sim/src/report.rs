@@ -44,6 +44,10 @@ pub fn step(entry: &Entry) -> String {
         Kind::Die => format!("worker {a}: dies with request {b}"),
         Kind::Interrupt => format!("worker {a}: is interrupted in request {b}"),
         Kind::Abandon => format!("worker {a}: is given up with request {b}"),
+        Kind::Io => {
+            let what = ["does the I/O", "gives the I/O back", "has the I/O taken from it", "leaves the I/O"];
+            format!("worker {a}: {}", what[b.min(3) as usize])
+        }
         Kind::Replace => format!("lane {a}: gets a new worker (replacement {b})"),
         Kind::Exit => format!("worker {a}: exits"),
         Kind::Signal => format!("signal {a}"),

@@ -49,6 +49,8 @@ pub enum Kind {
     Sleep,
     /// A worker was woken: worker; 0.
     Wake,
+    /// Another does the I/O: worker; 0 it does, 1 it gave it back, 2 it was taken back, 3 the worker ended.
+    Io,
     /// A worker died: worker; request.
     Die,
     /// A handler over its budget was interrupted: worker; request.

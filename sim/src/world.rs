@@ -11,6 +11,7 @@
 use std::sync::Arc;
 
 use polygil::dispatch::Pool;
+use polygil::io::Io;
 use polygil::server::{App, DrainEnd, DrainReport, Signal};
 use polygil::task::Task;
 
@@ -76,6 +77,9 @@ struct World {
     crew: SharedCrew,
     clients: Clients,
     executor: Executor,
+    io: Arc<Io>,
+    /// Nobody can poll the server's tasks.
+    io_blocked: bool,
     schedule: Random,
     phase: Phase,
     phase_at: u64,
@@ -91,7 +95,8 @@ pub fn run(options: Options, keep_trace: bool) -> Outcome {
     let core = Shared::new(options.clone(), keep_trace);
     let pool = Pool::with_stale(options.pool(), |task: &Task| task.reply.is_caller_gone());
     let app = Arc::new(App::new(Arc::new(workload::router()), pool.clone(), options.server()));
-    let crew = SharedCrew::new(pool, core.clone());
+    let routes = app.router.routes().len();
+    let crew = SharedCrew::new(pool, app.io(), routes, core.clone());
     let executor = Executor::default();
     let give_up = {
         let crew = crew.clone();
@@ -111,6 +116,8 @@ pub fn run(options: Options, keep_trace: bool) -> Outcome {
         looked_at: 0,
         now: 0,
         failed: false,
+        io: app.io(),
+        io_blocked: false,
         core,
         options,
         app,
@@ -172,7 +179,7 @@ impl World {
 
     /// Somebody acts. False when nobody can.
     fn step(&mut self) -> bool {
-        let tasks = self.executor.ready();
+        let tasks = if self.io_blocked { 0 } else { self.executor.ready() };
         let actor = {
             let core = &mut *self.core.lock();
             let actors = core.actors.len();
@@ -189,10 +196,16 @@ impl World {
                 self.act(actor);
                 None
             }
-            Err(place) => Some((self.executor.run(place), self.app.counters.totals())),
+            Err(place) => {
+                let lane = self.crew.lock().tick();
+                let _here = lane.map(|lane| self.io.here(lane));
+                Some((self.executor.run(place), self.app.counters.totals()))
+            }
         };
         let counters = touched.then(|| {
-            self.crew.lock().notice_wakeups();
+            let mut crew = self.crew.lock();
+            crew.notice_wakeups();
+            self.io_blocked = crew.is_io_blocked();
             self.app.pool.counters()
         });
         let wakers = {
@@ -219,13 +232,16 @@ impl World {
     /// Nobody can act: looks at what waits, and lets time pass. False when nothing will ever happen.
     fn jump(&mut self) -> bool {
         let (waiting, asleep) = (self.app.pool.depth(), self.crew.lock().asleep());
-        self.core.lock().check_idle(waiting, asleep);
+        // What waits for the one that does the I/O will do so for as long as a short handler takes, or until the relief looks.
+        if !self.io_blocked {
+            self.core.lock().check_idle(waiting, asleep);
+        }
         if self.phase != Phase::Safety && self.phase != Phase::Drain {
             self.next_phase(waiting);
         }
         let wakers = {
             let core = &mut *self.core.lock();
-            let wakers = if !core.actors.is_empty() || self.executor.ready() > 0 {
+            let wakers = if !core.actors.is_empty() || (!self.io_blocked && self.executor.ready() > 0) {
                 Vec::new()
             } else if let Some(next) = core.next_event() {
                 let jumped = next - core.now();
@@ -248,6 +264,7 @@ impl World {
             Actor::Client(number) => self.clients.act(number),
             Actor::Worker(serial) => self.crew.lock().act(serial),
             Actor::Supervisor(serial) => self.crew.lock().supervise(serial),
+            Actor::Relief(serial, number) => self.crew.lock().relieve(serial, number),
             Actor::Arrival => {
                 if self.phase == Phase::Safety && self.clients.left > 0 {
                     self.clients.add(Loop::Open, 0);
@@ -373,6 +390,7 @@ impl World {
             match actor {
                 Some(Actor::Worker(serial)) => self.crew.lock().act(serial),
                 Some(Actor::Supervisor(serial)) => self.crew.lock().supervise(serial),
+                Some(Actor::Relief(serial, number)) => self.crew.lock().relieve(serial, number),
                 _ => {}
             }
             steps += 1;

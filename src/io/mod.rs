@@ -31,6 +31,7 @@ mod pace;
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::marker::PhantomData;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -165,6 +166,18 @@ impl Io {
         HERE.get().filter(|_| short)
     }
 
+    /// Has tasks for short routes go into this lane until what it gives is dropped: for a thread that does the I/O and is that
+    /// lane's worker. It must look into the lane before it sleeps.
+    pub fn here(&self, lane: usize) -> Here {
+        HERE.set(Some(lane));
+        Here(PhantomData)
+    }
+
+    /// Whether the route's handler has proven short.
+    pub fn is_short(&self, route: RouteId) -> bool {
+        self.pace.is_short(route)
+    }
+
     /// Notes how long a handler took.
     pub fn took(&self, route: RouteId, time: Duration) {
         self.pace.took(route, time);
@@ -175,7 +188,7 @@ impl Io {
         if HERE.get().is_none() {
             return;
         }
-        if self.pace.is_short(route) {
+        if self.is_short(route) {
             self.beat.fetch_add(2, Relaxed);
         } else {
             self.give_back(worker);
@@ -205,9 +218,8 @@ impl Io {
                 worker.park();
                 continue;
             }
-            HERE.set(Some(worker.index()));
             // Also when a turn panics: the thread's end must not be the end of the I/O.
-            let held = Held { io: self, lane: worker.index() };
+            let held = Held { io: self, lane: worker.index(), _here: self.here(worker.index()) };
             let over = async_io::block_on(self.hold(worker, turn));
             drop(held);
             if over {
@@ -376,15 +388,24 @@ impl Io {
     }
 }
 
+/// Until it is dropped, this thread does the I/O. See [`Io::here`].
+pub struct Here(PhantomData<*const ()>);
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        HERE.set(None);
+    }
+}
+
 /// A worker's hold on the I/O.
 struct Held<'a> {
     io: &'a Io,
     lane: usize,
+    _here: Here,
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        HERE.set(None);
         let _state = self.io.lock();
         if self.io.holder.load(Relaxed) == self.lane {
             self.io.holder.store(RELIEF, SeqCst);
