@@ -1,4 +1,4 @@
-"""From a request to its function, four ways, in one sub-interpreter and one run.
+"""From a request to its function, four ways, and from there to a response, in one sub-interpreter and one run.
 
     .venv/bin/python benches/dispatch_cost.py
 

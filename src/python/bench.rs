@@ -1,4 +1,4 @@
-//! What it costs to get from a request to its function, four ways, measured in one sub-interpreter in one run.
+//! What it costs to get from a request to its function, four ways, and on to a response, measured in one sub-interpreter in one run.
 //!
 //! Serves `benches/dispatch_cost.py`. The rows are interleaved round by round, so that a machine whose speed drifts drifts
 //! for all of them; each row gives one figure per round, and the script makes medians and spread of them.
@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use pyo3::ffi as c;
 
-use super::ffi::{Gil, Object, PyResult};
+use super::convert::{Converter, Refused};
+use super::ffi::{Gil, Object, PyResult, Raised};
 use super::handler::{CallError, Caller, Handler};
 use super::interpreter::{Interpreter, STACK_BYTES};
 use super::worker::{self, Setup};
@@ -36,12 +37,21 @@ fn measure<'i>(gil: Gil<'i>, setup: &Setup, task: &Task, rounds: usize, calls: u
     let caller = Caller::new(gil, "bench")?;
     let (module, qualname) = (gil.str(&route.module)?, gil.str(&route.qualname)?);
     let function = gil.import(c"sys")?.attr(c"modules")?.call_method(c"get", &[&module])?.attr_object(&qualname)?;
+    let converter = Converter::new(gil)?;
     let pickle = gil.import(c"pickle")?;
     let (dumps, loads) = (pickle.attr(c"dumps")?, pickle.attr(c"loads")?);
 
     let mut ways: Vec<(&str, Way<'_, 'i>)> = vec![
         ("bare C-API call", Box::new(|| function.call_bare())),
         ("resolved once (polygil)", Box::new(|| handlers[task.route.0 as usize].call(&caller, task).map_err(raised))),
+        (
+            "resolved once, and its response",
+            Box::new(|| {
+                let value = handlers[task.route.0 as usize].call(&caller, task).map_err(raised)?;
+                black_box(converter.response(&value).map_err(|refused| refusal(gil, refused))?);
+                Ok(value)
+            }),
+        ),
         ("import + getattr on every call", Box::new(|| gil.import_object(&module)?.attr_object(&qualname)?.call(&[]))),
         ("pickle round trip of the callable", Box::new(|| loads.call(&[&dumps.call(&[&function])?])?.call(&[]))),
     ];
@@ -62,12 +72,23 @@ fn measure<'i>(gil: Gil<'i>, setup: &Setup, task: &Task, rounds: usize, calls: u
     Ok(rows)
 }
 
+/// A refusal to convert, as the exception that a benchmark ends with.
+fn refusal<'i>(gil: Gil<'i>, refused: Refused<'i>) -> Raised<'i> {
+    match refused {
+        Refused::Interrupted(raised) => raised,
+        Refused::Unserializable(message) => match gil.str(&message) {
+            Ok(text) => Raised(text),
+            Err(raised) => raised,
+        },
+    }
+}
+
 type Way<'w, 'i> = Box<dyn FnMut() -> PyResult<'i, Object<'i>> + 'w>;
 
-fn raised(error: CallError<'_>) -> super::ffi::Raised<'_> {
+fn raised(error: CallError<'_>) -> Raised<'_> {
     match error {
         CallError::Raised(raised) => raised,
-        CallError::Invalid(detail) => super::ffi::Raised(detail),
+        CallError::Invalid(detail) => Raised(detail),
     }
 }
 

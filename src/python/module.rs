@@ -67,7 +67,7 @@ mod _native {
         }
     }
 
-    /// Nanoseconds per call of four ways to a function, one figure per round (benches/dispatch_cost.py).
+    /// Nanoseconds per call of four ways to a function, and of its response, one figure per round (benches/dispatch_cost.py).
     #[pyfunction]
     fn dispatch_cost(
         py: Python<'_>,
