@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 from tempfile import gettempdir
@@ -406,6 +407,18 @@ def by_status_empty(status: int) -> tuple[None, int]:
 @app.get("/large")
 def large(size: int) -> bytes:
     return b"x" * size
+
+
+# Content that is made while it is sent.
+
+
+@app.get("/stream")
+def stream(pieces: int, fails_at: int = -1) -> Iterator[str]:
+    """Lines with the numbers from 0 on; raises in place of one of them."""
+    for number in range(pieces):
+        if number == fails_at:
+            raise RuntimeError("the stream breaks")
+        yield f"{number}\n"
 
 
 # Names of more than one step, a class method, and routers with prefixes.
