@@ -98,7 +98,7 @@ bench: build benches/.venv/requirements ## Measures polygil beside other servers
 	@$(VENV)/bin/python benches/dispatch_cost.py
 	@echo
 	@cargo build --quiet --release --example constant --example open_loop
-	@PYTHONPATH=benches benches/.venv/bin/python -m side_by_side $(or $(BENCH),--out docs/BENCHMARKS)
+	@PYTHONPATH=benches benches/.venv/bin/python -m side_by_side $(or $(BENCH),--out docs/BENCHMARKS --readme README.md)
 
 clean: ## Removes what was built.
 	rm -rf $(VENV) conformance/.venv benches/.venv target

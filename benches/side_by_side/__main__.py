@@ -40,6 +40,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--also", action="append", default=[], metavar="NAME=PROGRAM", help="another build of polygil, beside it")
     parser.add_argument("--examples", type=Path, default=built, help="where the constant server and the generator were built")
     parser.add_argument("--out", type=Path, help="write OUT.md, OUT.json and OUT.html")
+    parser.add_argument("--readme", type=Path, help="put a summary into this file, between its marks")
+    parser.add_argument("--render", type=Path, metavar="JSON", help="measure nothing: write the report of an earlier run's JSON")
     parser.add_argument("--list", action="store_true", help="print servers and workloads")
     given = parser.parse_args()
     quick = given.quick
@@ -109,33 +111,55 @@ def main() -> None:
         print(*(f"{server.name:24} {server.about}" for server in servers), sep="\n")
         print(*(f"{w.name:24} {w.about}" for w in BY_NAME.values()), *(f"{n:24} {a}" for n, a in OTHERS.items()), sep="\n")
         return
-    if shutil.which("wrk") is None:
-        sys.exit("wrk makes the load: apt-get install wrk, or its like")
-    told = conditions(given)
-    with tempfile.TemporaryDirectory() as directory:
-        database = f"{directory}/items.sqlite"
-        work.make_database(database)
-        settings = rounds.Settings(given.rounds, given.other_rounds, given.seconds, 1, database,
-                                   str(given.examples / "open_loop"), given.mixed_rate, given.idle)
-        samples = rounds.run(plan(given, servers), settings, lambda line: print(line, flush=True))
+    if given.render:
+        raw = json.loads(given.render.read_text())
+        told, samples = raw["conditions"], raw["samples"]
+    else:
+        told, samples = measure(given, servers)
     figures = Figures(samples)
     title = "Benchmarks"
     intro = ["polygil beside other servers, as `make bench` measured them in one run: the same machine, CPython, answers and load. "
              "Medians of interleaved rounds, and the smallest and the largest. Speeds are this machine's; the ratios are the point.",
              "A run in which any request failed is told as such, and takes no part in a median, a ratio or a choice of the best."]
-    if given.quick:
-        intro.append("A quick look with too few rounds to believe.")
-    found = report.sections(figures, servers, told, MANY, mipyre())
+    if len({sample["round"] for sample in samples}) < 5:
+        intro.append("A quick look, with too few rounds to believe.")
+    found = report.sections(figures, servers, told, MANY, told["mipyre"])
     text = report.markdown(title, intro, found)
+    if given.readme:
+        given.readme.write_text(report.put_between(given.readme.read_text(), report.summary(figures, MANY, told)))
     if given.out:
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.with_suffix(".md").write_text(text)
         given.out.with_suffix(".html").write_text(report.page(title, intro, found))
-        raw = {"conditions": told, "samples": samples}
-        given.out.with_suffix(".json").write_text(json.dumps(raw, ensure_ascii=False, indent=1) + "\n")
+        keep(given.out, told, samples)
         print(f"written: {given.out}.md, .html and .json")
     else:
         print(text)
+
+
+def keep(out: Path, told: dict[str, object], samples: list[rounds.Sample]) -> None:
+    """The raw figures, whole at any time: a run that is cut short can be rendered as far as it came."""
+    unfinished = out.with_suffix(".json.new")
+    unfinished.write_text(json.dumps({"conditions": told, "samples": samples}, ensure_ascii=False, indent=1) + "\n")
+    unfinished.replace(out.with_suffix(".json"))
+
+
+def measure(given: argparse.Namespace, servers: list[Server]) -> tuple[dict[str, object], list[rounds.Sample]]:
+    if shutil.which("wrk") is None:
+        sys.exit("wrk makes the load: apt-get install wrk, or its like")
+    told = conditions(given)
+    planned = plan(given, servers)
+    with tempfile.TemporaryDirectory() as directory:
+        database = f"{directory}/items.sqlite"
+        work.make_database(database)
+        settings = rounds.Settings(given.rounds, given.other_rounds, given.seconds, 1, database,
+                                   str(given.examples / "open_loop"), given.mixed_rate, given.idle)
+        print(f"about {rounds.estimate_s(planned, settings) / 60:.0f} minutes", flush=True)
+        if given.out:
+            given.out.parent.mkdir(parents=True, exist_ok=True)
+        samples = rounds.run(planned, settings, lambda line: print(line, flush=True),
+                             lambda samples: keep(given.out, told, samples) if given.out else None)
+    return told, samples
 
 
 if __name__ == "__main__":

@@ -55,8 +55,12 @@ def load_section(figures: Figures, workload: str, about: dict[str, str], starts:
         return None
     ours = figures.best([name for name in names if name.startswith("polygil")], workload) or ""
     section = Section(BY_NAME[workload].about[0].upper() + BY_NAME[workload].about[1:], unit="requests/s")
+    if starts:
+        section.text.append("CPU is user and system time of all of the server's processes; `cores busy` is the whole machine; `wrk` is the "
+                            "share of one core that the load generator took: near 100 % it was the limit, not the server. PSS shares out "
+                            "what processes have in common, RSS counts it for each.")
     section.header = ["server", "", "requests/s", f"{ours or 'polygil'} is", "p50 ms", "p90", "p99", "p99.9", "CPU µs/request",
-                      "cores busy", "RSS MiB", "PSS"]
+                      "cores busy", "wrk", "RSS MiB", "PSS"]
     if starts:
         section.header.append("start ms")
     section.header.append("")
@@ -72,6 +76,8 @@ def load_section(figures: Figures, workload: str, about: dict[str, str], starts:
         row += [middle(figures.spread(name, workload, f"{which}_ms"), 2) for which in ("p50", "p90", "p99", "p999")]
         row.append(middle(figures.spread(name, workload, "cpu_us"), 1))
         row.append(" ".join(f"{share:.0%}" for share in figures.cores(name, workload)) or "–")
+        wrk = figures.spread(name, workload, "wrk_cpu")
+        row.append(f"{wrk.median:.0%}" if wrk else "–")
         row += [middle(figures.spread(name, workload, f"{which}_mib"), 1) for which in ("rss", "pss")]
         if starts:
             row.append(middle(figures.spread(name, "start", "start_ms")))
@@ -167,6 +173,37 @@ def sections(figures: Figures, servers: list[Server], conditions: dict[str, Any]
     found += [crowd_section(figures), load_section(figures, "json-1000", about, False)]
     found += [load_section(figures, name, about, False) for name in BY_NAME if name not in ("json", "cpu", "json-1000")]
     return [section for section in found if section is not None]
+
+
+def summary(figures: Figures, many: int, conditions: dict[str, Any]) -> str:
+    """The few lines that a README has room for: when and where, and a Markdown table."""
+    one, all_ = "polygil-1", f"polygil-{many}"
+    rows = [
+        ("pure-Python handler of about 1 ms, 1 worker, requests/s", shown(figures.spread(one, "cpu", "rps"))),
+        (f"the same, {many} workers", shown(figures.spread(all_, "cpu", "rps"))),
+        (f"{many} workers over one, round by round", shown(figures.ratio((all_, "cpu", "rps"), (one, "cpu", "rps")), 2) + "×"),
+    ]
+    for name in ("constant", *sorted(name for name in figures.servers("json") if not name.startswith(("polygil", "constant")))):
+        ratio = figures.ratio((all_, "json", "rps"), (name, "json", "rps"))
+        if ratio:
+            rows.append((f"small JSON, 64 connections, {many} workers, requests/s over {name}", shown(ratio, 2) + "×"))
+    rows += [(f"small JSON, 64 connections, {name}, requests/s", shown(figures.spread(name, "json", "rps"))) for name in (one, all_)]
+    rows.append((f"from exec to the first answer, {many} workers, ms", shown(figures.spread(all_, "start", "start_ms"))))
+    rows.append((f"resident memory after load, {many} workers, MiB", shown(figures.spread(all_, "json", "rss_mib"), 1)))
+    wide, narrow = figures.spread(f"polygil-{6 * many}", "memory", "rss_mib"), figures.spread(all_, "json", "rss_mib")
+    if wide and narrow:
+        rows.append(("each further interpreter, MiB", f"{(wide.median - narrow.median) / (5 * many):.1f}"))
+    told = f"Measured on {conditions['date']}: {conditions['machine']}; {conditions['rounds']}."
+    return "\n".join([told, "", "| | median (smallest–largest) |", "|---|---|", *(f"| {what} | {figure} |" for what, figure in rows)])
+
+
+def put_between(text: str, new: str, mark: str = "bench") -> str:
+    """The text with what stands between `<!-- mark -->` and `<!-- /mark -->` replaced."""
+    begin, end = f"<!-- {mark} -->\n", f"\n<!-- /{mark} -->"
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise ValueError(f"the text has no one place for it, {begin.strip()} to {end.strip()}")
+    before, _, rest = text.partition(begin)
+    return before + begin + new + rest[rest.index(end) :]
 
 
 def cell(text: str) -> str:

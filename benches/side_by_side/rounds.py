@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Sample = dict[str, Any]
 
+# A mixed run is this many times as long as the others: only one request in a hundred says what the p99 is.
+MIXED_TIMES = 3
+
 HEADLINE_CPU = {"polygil", "granian", "uvicorn"}
 HEADLINE_OTHER = ("text", "json10k", "params", "post-1k", "post-100k", "sqlite", "json-1", "close", "pipelined")
 
@@ -67,6 +70,19 @@ def headline(server: Server, many: int) -> tuple[list[str], list[str]]:
     return every, rest
 
 
+def estimate_s(plan: list[tuple[Server, list[str], list[str]]], settings: Settings) -> float:
+    """How long it all takes, about: what is asked for, a second and a half around each server, and some for idle connections."""
+    load_s = settings.warm_s + settings.seconds + 0.1
+    special = {"crowd": 2 * settings.seconds + settings.idle / 3000, "memory": settings.warm_s}
+    special |= {name: MIXED_TIMES * settings.seconds + 1.2 for name in OTHERS if name.startswith("mixed")}
+
+    def once(names: list[str]) -> float:
+        return sum(special.get(name, load_s) for name in names)
+
+    rest_s = sum(once(rest) for _, _, rest in plan) * settings.other_rounds
+    return rest_s + sum(1.5 + once(every) for _, every, _ in plan) * settings.rounds
+
+
 def measure_one(running: Running, name: str, settings: Settings, round_: int) -> dict[str, Any]:
     """Warm up, measure."""
     if name == "crowd":
@@ -74,7 +90,7 @@ def measure_one(running: Running, name: str, settings: Settings, round_: int) ->
     if name in OTHERS:
         path = "/slow-" + name.removeprefix("mixed-")
         with Meter(running.pid) as meter:
-            figures = mixed.run(settings.open_loop, running.port, path, settings.mixed_rate, settings.seconds * 2, round_)
+            figures = mixed.run(settings.open_loop, running.port, path, settings.mixed_rate, settings.seconds * MIXED_TIMES, round_)
     elif name == "memory":
         return load.wrk(running.port, BY_NAME["json"], settings.warm_s)
     else:
@@ -117,9 +133,12 @@ def on_server(
 
 
 def run(
-    plan: list[tuple[Server, list[str], list[str]]], settings: Settings, progress: Callable[[str], None]
+    plan: list[tuple[Server, list[str], list[str]]],
+    settings: Settings,
+    progress: Callable[[str], None],
+    keep: Callable[[list[Sample]], None],
 ) -> list[Sample]:
-    """Every round; `progress` is told one line for each server."""
+    """Every round; `progress` is told one line for each server, and `keep` what there is after each round."""
     samples: list[Sample] = []
     servers = [server for server, _, _ in plan]
     asked = {server.name: (every, rest) for server, every, rest in plan}
@@ -134,4 +153,5 @@ def run(
             samples += on_server(server, names, settings, round_, said.append)
             minutes = (time.monotonic() - began) / 60
             progress(f"[{minutes:4.1f} min] round {round_ + 1}, {number + 1}/{len(servers)} {server.name}: {'; '.join(said)}")
+        keep(samples)
     return samples

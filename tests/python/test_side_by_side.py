@@ -159,7 +159,7 @@ def test_the_page_loads_nothing_and_escapes_what_it_shows() -> None:
 
 
 def test_the_sections_of_a_run_show_each_server_once_and_the_fastest_first() -> None:
-    many = [{"p50_ms": 1.0, "p90_ms": 2.0, "p99_ms": 3.0, "p999_ms": 4.0, "cpu_us": 5.0, "cores": [0.5, 1.0]}] * 2
+    many = [{"p50_ms": 1.0, "p90_ms": 2.0, "p99_ms": 3.0, "p999_ms": 4.0, "cpu_us": 5.0, "wrk_cpu": 0.25, "cores": [0.5, 1.0]}] * 2
     figures = Figures([sample(0, "uvicorn-1", 100, **many[0]), sample(0, "polygil-1", 200, **many[1])])
     listed = [server for server in servers.all_servers("polygil", "") if server.name in ("uvicorn-1", "polygil-1")]
     found = report.sections(figures, listed, {"date": "today"}, 2, "no 3.14")
@@ -167,7 +167,7 @@ def test_the_sections_of_a_run_show_each_server_once_and_the_fastest_first() -> 
     table = found[2].rows
     assert [row[:4] for row in table] == [
         ["polygil-1", "1 worker", "200", "1.00×"], ["uvicorn-1", "uvloop, httptools, 1 process", "100", "2.00×"]]
-    assert table[0][4:10] == ["1.00", "2.00", "3.00", "4.00", "5.0", "50% 100%"]
+    assert table[0][4:11] == ["1.00", "2.00", "3.00", "4.00", "5.0", "50% 100%", "25%"]
 
 
 def test_every_app_answers_the_same_bytes() -> None:
@@ -176,3 +176,38 @@ def test_every_app_answers_the_same_bytes() -> None:
     assert len(workloads.BY_NAME["json10k"].expected) in range(10_000, 10_500)
     assert work.answer("/users/42", "verbose=true&tag=new") == ("application/json", workloads.USER)
     assert work.answer("/text", "") == ("text/plain; charset=utf-8", "Hello, World!")
+
+
+def test_a_summary_takes_the_place_of_the_one_before() -> None:
+    text = "Before.\n<!-- bench -->\nold\n<!-- /bench -->\nAfter.\n"
+    once = report.put_between(text, "new")
+    assert once == "Before.\n<!-- bench -->\nnew\n<!-- /bench -->\nAfter.\n"
+    assert report.put_between(once, "new") == once
+    with pytest.raises(ValueError, match="no one place"):
+        report.put_between("no marks", "new")
+
+
+def test_the_readme_has_a_place_for_the_summary() -> None:
+    readme = (BENCHES.parent / "README.md").read_text()
+    assert "x\n<!-- /bench -->" in report.put_between(readme, "x")
+
+
+def test_the_summary_compares_with_each_server_and_leaves_out_who_failed() -> None:
+    figures = Figures([sample(0, "polygil-2", 300, rss_mib=30.0), sample(0, "robyn-1", 100), sample(0, "uvicorn-1", 9, errors=1),
+                       sample(0, "constant", 600), sample(0, "polygil-12", 1, workload="memory", rss_mib=60.0)])
+    rows = report.summary(figures, 2, {"date": "today", "machine": "a slide rule", "rounds": "1 round"}).splitlines()
+    assert rows[0] == "Measured on today: a slide rule; 1 round."
+    assert rows[7:9] == [
+        "| small JSON, 64 connections, 2 workers, requests/s over constant | 0.50× |",
+        "| small JSON, 64 connections, 2 workers, requests/s over robyn-1 | 3.00× |",
+    ]
+    assert rows[-1] == "| each further interpreter, MiB | 3.0 |"
+
+
+def test_the_time_that_a_run_takes_is_known_before() -> None:
+    settings = rounds.Settings(7, 3, 2, 1, "", "", 500, 10_000)
+    named = servers.all_servers("polygil", "")
+    assert rounds.estimate_s([(named[0], ["json"], [])], settings) == pytest.approx(7 * (1.5 + 3.1))
+    assert rounds.estimate_s([(named[0], [], ["json", "mixed-wait"])], settings) == pytest.approx(7 * 1.5 + 3 * (3.1 + 7.2))
+    whole = rounds.estimate_s([(server, *rounds.headline(server, 2)) for server in named], settings)
+    assert 10 * 60 < whole < 40 * 60
