@@ -47,6 +47,8 @@ def arguments() -> argparse.Namespace:
     quick = given.quick
     given.rounds = given.rounds or (2 if quick else 7)
     given.other_rounds = given.other_rounds if given.other_rounds is not None else (0 if quick else 3)
+    if given.workloads:
+        given.other_rounds = 0
     given.seconds = given.seconds or (1 if quick else 2)
     return given
 
@@ -147,6 +149,9 @@ def keep(out: Path, told: dict[str, object], samples: list[rounds.Sample]) -> No
 def measure(given: argparse.Namespace, servers: list[Server]) -> tuple[dict[str, object], list[rounds.Sample]]:
     if shutil.which("wrk") is None:
         sys.exit("wrk makes the load: apt-get install wrk, or its like")
+    for program in {server.command[0] for server in servers} | {str(given.examples / "open_loop")}:
+        if shutil.which(program) is None:
+            sys.exit(f"{program} is not there: make bench builds and installs everything first")
     told = conditions(given)
     planned = plan(given, servers)
     with tempfile.TemporaryDirectory() as directory:

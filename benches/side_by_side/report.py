@@ -258,14 +258,20 @@ def bars_svg(bars: list[Bar], unit: str) -> str:
     return "".join(out)
 
 
+def prose(text: str) -> str:
+    """Text for the page; what stands between backticks is code."""
+    parts = html.escape(text).split("`")
+    return "".join(f"<code>{part}</code>" if number % 2 else part for number, part in enumerate(parts))
+
+
 def page(title: str, intro: list[str], found: list[Section]) -> str:
     """The report as one HTML file that loads nothing."""
     out = [f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>',
            f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style><h1>{html.escape(title)}</h1>']
-    out += [f"<p>{html.escape(paragraph)}</p>" for paragraph in intro]
+    out += [f"<p>{prose(paragraph)}</p>" for paragraph in intro]
     for section in found:
         out.append(f"<h2>{html.escape(section.title)}</h2>")
-        out += [f"<p>{html.escape(paragraph)}</p>" for paragraph in section.text]
+        out += [f"<p>{prose(paragraph)}</p>" for paragraph in section.text]
         if section.bars:
             out.append(bars_svg(section.bars, section.unit))
         if section.rows:

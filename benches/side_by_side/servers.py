@@ -63,8 +63,7 @@ def all_servers(polygil: str, constant: str) -> list[Server]:
     """Every server, those with one process and those with as many as there are cores."""
     many = max(2, CORES)
     servers = polygil_servers(polygil)
-    if Path(constant).exists():
-        servers.append(Server("constant", "constant", "smol, a constant answer, no Python", [constant, "{port}"], only="/json"))
+    servers.append(Server("constant", "constant", "smol, a constant answer, no Python", [constant, "{port}"], only="/json"))
     for count in (1, many):
         processes = f"{count} process{'es' * (count > 1)}"
         suffix = f"-{count}"

@@ -137,14 +137,14 @@ def test_idle_connections_are_as_many_as_the_limit_allows() -> None:
 
 
 FOUND = [
-    report.Section("A <title>", ["Said & done."], ["server", "x"], [["polygil-1", "1 | 2"], ["b", "<3"]],
+    report.Section("A <title>", ["Said & `done`."], ["server", "x"], [["polygil-1", "1 | 2"], ["b", "<3"]],
                    [report.Bar("polygil-1", Spread(10, 5, 20, 3)), report.Bar("b", Spread(5, 5, 5, 1))], "requests/s"),
 ]
 
 
 def test_markdown_has_a_table_whose_cells_cannot_break_it() -> None:
     assert report.markdown("T", ["Intro."], FOUND) == (
-        "# T\n\nIntro.\n\n## A <title>\n\nSaid & done.\n\n| server | x |\n|---|---|\n| polygil-1 | 1 \\| 2 |\n| b | <3 |\n"
+        "# T\n\nIntro.\n\n## A <title>\n\nSaid & `done`.\n\n| server | x |\n|---|---|\n| polygil-1 | 1 \\| 2 |\n| b | <3 |\n"
     )
 
 
@@ -152,6 +152,7 @@ def test_the_page_loads_nothing_and_escapes_what_it_shows() -> None:
     page = report.page("T", ["Intro."], FOUND)
     assert "<h2>A &lt;title&gt;</h2>" in page
     assert "<td>&lt;3</td>" in page
+    assert "<p>Said &amp; <code>done</code>.</p>" in page
     assert page.count("<svg") == page.count("</svg>") == 1
     assert '<rect class="ours" x="190" y="4" width="320.0"' in page
     assert 'x1="350.0" x2="830.0"' in page
