@@ -122,6 +122,7 @@ fn what_is_wrong_with_a_chunk_is_named() {
         (b"1x", extension),
         (b"1 \r\n", extension),
         (b"1\n", line_end),
+        (b"1\r\r\n", line_end),
         (b"1\r\nab", "chunk data is not followed by CRLF (RFC 9112, 7.1)"),
         (b"0\r\na\r\n", "in a trailer: a field line has no colon (RFC 9112, 5)"),
         (b"0\r\na : b\r\n", "in a trailer: white space between a field name and its colon (RFC 9112, 5.1)"),
@@ -154,4 +155,17 @@ fn large_content_is_the_same_however_it_is_handed_over() {
         let pieces: Vec<_> = [first].into_iter().chain(rest.chunks(size)).collect();
         assert_eq!(run_with(Limits::default(), &pieces, false).0, expected, "behind its head, in pieces of {size}");
     }
+}
+
+/// Each by itself, without a scan that has refused the worst before.
+#[test]
+fn the_parts_of_the_decoder_say_what_they_promise() {
+    let size = "a chunk size is not a hexadecimal number that fits (RFC 9112, 7.1)";
+    assert_eq!(chunk::parse(b"ffffffffffffffff;a"), Ok((u64::MAX, 2)));
+    for none in [&b""[..], b";a", b"00000000000000001"] {
+        assert_eq!(chunk::parse(none), Err(size));
+    }
+    assert_eq!(body::Decoder::new(framing::Framing::Length(0)).missing(), Some(0));
+    assert_eq!(body::Decoder::new(framing::Framing::Length(7)).missing(), Some(7));
+    assert_eq!(body::Decoder::new(framing::Framing::Chunked).missing(), None);
 }

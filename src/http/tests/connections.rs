@@ -20,6 +20,8 @@ fn connections_stay_open_as_the_client_says() {
         ("1.1", "Connection: x, Close ,y\r\n", true),
         ("1.1", "Connection: x\r\nConnection: close\r\n", true),
         ("1.1", "Connection: closed\r\n", false),
+        // A name as long as the one that is meant.
+        ("1.1", "User-Agent: close\r\n", false),
         ("1.1", "Connection: keep-alive\r\n", false),
         ("1.1", "Connection: keep-alive, close\r\n", true),
         ("1.0", "", true),
@@ -174,7 +176,7 @@ fn idle_is_idle() {
     connection.receive(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n");
     assert!(!connection.is_idle());
     connection.receive(&content);
-    while connection.next_event() != Ok(Event::Paused) {}
+    read_to_its_end(&mut connection);
     assert!(!connection.is_idle());
     assert_eq!(connection.send(ok(), DATE, &mut Vec::new()), Ok(AfterResponse::KeepAlive));
     assert!(connection.is_idle());
@@ -184,4 +186,36 @@ fn idle_is_idle() {
     assert!(connection.is_idle(), "some clients send an empty line behind their content");
     connection.receive(b"G");
     assert!(!connection.is_idle());
+}
+
+/// A buffer that is no larger than a head takes is kept for the next request, to the byte; a larger one is given back.
+#[test]
+fn a_buffer_is_kept_up_to_16_kib() {
+    let capacity_after = |size: usize| {
+        let head = |length: usize| format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length:5}\r\n\r\n");
+        let bytes = [head(size - head(0).len()).as_bytes(), &vec![b'x'; size - head(0).len()]].concat();
+        assert_eq!(bytes.len(), size);
+        let mut connection = Connection::new(Limits::default());
+        connection.receive(&bytes);
+        read_to_its_end(&mut connection);
+        assert_eq!(connection.send(ok(), DATE, &mut Vec::new()), Ok(AfterResponse::KeepAlive));
+        connection.capacity()
+    };
+    assert!(capacity_after(2000) >= 2000);
+    assert_eq!(capacity_after(16 * 1024), 16 * 1024);
+    assert_eq!(capacity_after(16 * 1024 + 1), 0);
+}
+
+/// Content that is all of the buffer leaves without a copy from 16 KiB on: the buffer itself is what is given out.
+#[test]
+fn a_buffer_is_given_out_from_16_kib() {
+    let capacity_after = |size: usize| {
+        let mut connection =
+            after_head(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n").as_bytes());
+        connection.receive(&vec![b'x'; size]);
+        assert_eq!(connection.next_event(), Ok(Event::Body(vec![b'x'; size])));
+        connection.capacity()
+    };
+    assert!(capacity_after(16 * 1024 - 1) >= 16 * 1024 - 1);
+    assert_eq!(capacity_after(16 * 1024), 0);
 }

@@ -62,3 +62,21 @@ fn no_byte_is_looked_at_more_often_because_of_others() {
         }
     }
 }
+
+/// The buffer moves to its front only where less is moved than was consumed.
+#[test]
+fn what_is_moved_was_paid_for_by_what_was_consumed() {
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let next = [b'G'; 100];
+    let length = request.len();
+    for (behind, moved) in [(3, 3), (length - 2, length - 2), (length - 1, length - 1), (length, 0), (length + 1, 0)] {
+        let mut connection = Connection::new(Limits::default());
+        connection.receive(&[request, &next[..behind]].concat());
+        assert!(matches!(connection.next_event(), Ok(Event::Head(_))));
+        assert_eq!(connection.buffered(), behind);
+        let before = LOOKED_AT.get();
+        connection.receive(b"E");
+        assert_eq!(LOOKED_AT.get() - before, moved as u64, "{behind} bytes behind a request of {length}");
+        assert_eq!(connection.buffered(), behind + 1);
+    }
+}

@@ -43,7 +43,13 @@ fn each_limit_has_its_answer() {
     assert_eq!(chunked("1;234\r\nx\r\n1;234\r\nx\r\n0\r\n\r\n"), None);
     assert_eq!(chunked("1;234\r\nx\r\n1;234\r\nx\r\n0;\r\n\r\n"), Some(400), "extensions count together");
     assert_eq!(chunked(&format!("1;{}", "x".repeat(30))), Some(400), "without a line end, too");
+    // Sixteen digits, and all the eight bytes of extensions.
+    assert_eq!(chunked("0000000000000001;1234567\r\nx\r\n0\r\n\r\n"), None);
     assert_eq!(chunked("0\r\nA: 1\r\nB: 2\r\n\r\n"), None);
+    assert_eq!(chunked(&format!("0\r\nA: {}\r\n\r\n", "v".repeat(25))), None);
+    // A line is over its limit before it is judged, and judged up to there. The empty line has room beyond the limit.
+    assert_eq!(chunked(&format!("0\r\nA: {}\n", "v".repeat(28))), Some(400));
+    assert_eq!(chunked(&format!("0\r\nA: {}\n", "v".repeat(29))), Some(431));
     assert_eq!(chunked("0\r\nA: 1\r\nB: 2\r\nC: 3\r\n\r\n"), Some(431));
     assert_eq!(chunked(&format!("0\r\nA: {}\r\n\r\n", "v".repeat(26))), Some(431));
     assert_eq!(chunked("1;234\r\nx\r\n1;234567890123456789012"), Some(400), "also while the line is not whole");

@@ -6,6 +6,7 @@ mod bodies;
 mod connections;
 mod cost;
 mod cuts;
+mod edges;
 mod heads;
 mod limits;
 mod responses;
@@ -74,6 +75,17 @@ fn run_with(limits: Limits, pieces: &[&[u8]], eof: bool) -> (Vec<Seen>, Vec<u8>)
         }
     }
     (seen, out)
+}
+
+/// Goes on to where the answer to the present request is due. Panics where the connection never comes to that.
+fn read_to_its_end(connection: &mut Connection) {
+    loop {
+        match connection.next_event() {
+            Ok(Event::Paused) => return,
+            Ok(Event::Head(_) | Event::Body(_) | Event::End) => {}
+            other => panic!("{other:?} instead of a whole request"),
+        }
+    }
 }
 
 fn run(bytes: &[u8]) -> Vec<Seen> {

@@ -158,7 +158,7 @@ proptest! {
         let response = Response { status, headers, body, close };
         let mut connection = Connection::new(Limits::default());
         connection.receive(format!("{method} / HTTP/{version}\r\nHost: a\r\nConnection: {asked}\r\n\r\n").as_bytes());
-        while connection.next_event() != Ok(Event::Paused) {}
+        read_to_its_end(&mut connection);
         let mut out = Vec::new();
         let Ok(after) = connection.send(response.clone(), DATE, &mut out) else {
             prop_assert!(out.is_empty());
@@ -197,4 +197,97 @@ fn trim(value: &[u8]) -> &[u8] {
     let start = value.iter().position(is_text).unwrap_or(value.len());
     let end = value.iter().rposition(is_text).map_or(start, |last| last + 1);
     &value[start..end]
+}
+
+/// The registry of status codes, as IANA has it; the codes that it leaves unassigned have no phrase.
+#[test]
+fn each_status_has_its_registered_phrase() {
+    let registry = "
+        200 OK
+        201 Created
+        202 Accepted
+        203 Non-Authoritative Information
+        204 No Content
+        205 Reset Content
+        206 Partial Content
+        207 Multi-Status
+        208 Already Reported
+        226 IM Used
+        300 Multiple Choices
+        301 Moved Permanently
+        302 Found
+        303 See Other
+        304 Not Modified
+        305 Use Proxy
+        307 Temporary Redirect
+        308 Permanent Redirect
+        400 Bad Request
+        401 Unauthorized
+        402 Payment Required
+        403 Forbidden
+        404 Not Found
+        405 Method Not Allowed
+        406 Not Acceptable
+        407 Proxy Authentication Required
+        408 Request Timeout
+        409 Conflict
+        410 Gone
+        411 Length Required
+        412 Precondition Failed
+        413 Content Too Large
+        414 URI Too Long
+        415 Unsupported Media Type
+        416 Range Not Satisfiable
+        417 Expectation Failed
+        421 Misdirected Request
+        422 Unprocessable Content
+        423 Locked
+        424 Failed Dependency
+        425 Too Early
+        426 Upgrade Required
+        428 Precondition Required
+        429 Too Many Requests
+        431 Request Header Fields Too Large
+        451 Unavailable For Legal Reasons
+        500 Internal Server Error
+        501 Not Implemented
+        502 Bad Gateway
+        503 Service Unavailable
+        504 Gateway Timeout
+        505 HTTP Version Not Supported
+        506 Variant Also Negotiates
+        507 Insufficient Storage
+        508 Loop Detected
+        511 Network Authentication Required
+    ";
+    let mut registered = registry.lines().map(str::trim).filter(|line| !line.is_empty()).map(|line| {
+        let (status, phrase) = line.split_once(' ').expect("a code and a phrase");
+        (status.parse::<u16>().expect("a code"), phrase)
+    });
+    let mut next = registered.next();
+    for status in 200..=599 {
+        let expected = match next {
+            Some((code, phrase)) if code == status => {
+                next = registered.next();
+                phrase
+            }
+            _ => "",
+        };
+        let response = Response { status, body: Vec::new(), ..ok() };
+        let text = written(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", response).expect("valid");
+        assert_eq!(text.lines().next(), Some(&*format!("HTTP/1.1 {status} {expected}")));
+    }
+    assert_eq!(next, None);
+}
+
+/// Room is made once, for about as much as is written.
+#[test]
+fn a_large_response_takes_about_its_size() {
+    let mut connection = Connection::new(Limits::default());
+    connection.receive(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    read_to_its_end(&mut connection);
+    let mut out = Vec::new();
+    let body = vec![b'x'; 10_000];
+    assert_eq!(connection.send(Response { body, ..ok() }, DATE, &mut out), Ok(AfterResponse::KeepAlive));
+    assert!(out.len() > 10_000 && out.capacity() < 11_000, "{} bytes in {}", out.len(), out.capacity());
 }
