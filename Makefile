@@ -1,6 +1,6 @@
 # The two commands that matter: `make serve` and `make test`. Everything they need is found or made in .venv and target.
 .DEFAULT_GOAL := help
-.PHONY: help build serve test loom fuzz sim conformance compare mutants guards bench clean
+.PHONY: help build serve test loom fuzz sim conformance compare mutants guards bench profile clean
 .DELETE_ON_ERROR:
 SHELL := /bin/sh
 
@@ -99,6 +99,9 @@ bench: build benches/.venv/requirements ## Measures polygil beside other servers
 	@echo
 	@cargo build --quiet --release --example constant --example open_loop
 	@PYTHONPATH=benches benches/.venv/bin/python -m side_by_side $(or $(BENCH),--out docs/BENCHMARKS --readme README.md)
+
+profile: build benches/.venv/requirements ## Writes docs/PROFILE.md: where the time of one request goes (needs wrk, perf, valgrind).
+	@PYTHONPATH=benches benches/.venv/bin/python -m side_by_side.profile --out docs/PROFILE.md
 
 clean: ## Removes what was built.
 	rm -rf $(VENV) conformance/.venv benches/.venv target

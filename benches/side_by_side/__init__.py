@@ -7,6 +7,7 @@
 - `rounds`     the plan: for each round, for each server in rotated order: start, warm up, measure, stop
 - `figures`    medians, spreads, ratios paired by round, and the points that are to be shown
 - `report`     Markdown, JSON, HTML with SVG
+- `profile`    where the time of one request goes: `make profile`
 
 Everything but the apps and the servers is the standard library's.
 """

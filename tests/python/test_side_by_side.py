@@ -10,7 +10,7 @@ import pytest
 BENCHES = Path(__file__).parent.parent.parent / "benches"
 sys.path.insert(0, str(BENCHES))
 
-from side_by_side import crowd, load, meter, mixed, report, rounds, servers, workloads  # noqa: E402
+from side_by_side import crowd, load, meter, mixed, profile, report, rounds, servers, workloads  # noqa: E402
 from side_by_side.figures import Figures, Spread, point, points  # noqa: E402
 
 WRK = (
@@ -212,3 +212,30 @@ def test_the_time_that_a_run_takes_is_known_before() -> None:
     assert rounds.estimate_s([(named[0], [], ["json", "mixed-wait"])], settings) == pytest.approx(7 * 1.5 + 3 * (3.1 + 7.2))
     whole = rounds.estimate_s([(server, *rounds.headline(server, 2)) for server in named], settings)
     assert 10 * 60 < whole < 40 * 60
+
+
+def test_instructions_are_counted_by_where_the_source_stands() -> None:
+    text = """Profiled target:  /x/path --bench whole (PID 7, part 1)
+--------
+1,000  PROGRAM TOTALS
+--------
+  500  /somewhere/src/server/drive.rs:polygil::server::drive::serve [/x/path]
+  100  /somewhere/src/http/head.rs:polygil::http::head::parse [/x/path]
+   50  /home/.cargo/registry/src/index-1/concurrent-queue-2.5.0/src/bounded.rs:Bounded<T>::pop
+   40  ./malloc/./malloc/malloc.c:malloc [/usr/lib/libc.so.6]
+   30  /rustc/5980/library/core/src/str/validations.rs:core::str::from_utf8
+   20  ./string/../sysdeps/x86_64/memmove.S:memcpy [/usr/lib/libc.so.6]
+   10  /somewhere/benches/path.rs:path::World::exchange [/x/path]
+    5  src/server/wire.rs:inlined
+"""
+    assert profile.parse_callgrind(text) == {
+        "server": 505, "http": 100, "concurrent-queue": 50, "malloc and free": 40, "the Rust library": 30, "the C library": 20,
+        "the benchmark itself": 10,
+    }
+
+
+def test_shares_are_read_from_perf_with_and_without_symbols() -> None:
+    text = "# Samples\n#\n 73.04% |[kernel.kallsyms]   \n 6.73%  |libc.so.6|[.] malloc  \n\n"
+    assert profile.parse_perf(text) == [("[kernel.kallsyms]", 0.7304), ("libc.so.6|[.] malloc", pytest.approx(0.0673))]
+    assert [profile.library(name) for name in ("[kernel.kallsyms]", "_native.cpython-313-x86_64-linux-gnu.so", "libc.so.6")] == [
+        "kernel", "_native", "libc"]

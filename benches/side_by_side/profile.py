@@ -1,0 +1,173 @@
+"""Where the time of one request goes, kept as text: `make profile` writes docs/PROFILE.md.
+
+Instructions by callgrind, over benches/path: the same figures on a busy machine as on a quiet one. The share of each library by perf,
+over servers under wrk, times the CPU time of one request: how much of it is the kernel's, which no server can save.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from side_by_side import load, report
+from side_by_side.meter import Meter, tree
+from side_by_side.servers import ROOT, Server, all_servers, started
+from side_by_side.workloads import BY_NAME
+
+import work  # noqa: E402  isort: skip  (the apps' directory is put on the path by workloads)
+
+BENCHES = {"whole::1$": "one small request", "whole::16$": "16 at once", "whole_browser$": "what a browser sends"}
+AT_ONCE = {"whole::16$": 16}
+SAMPLES, SIZE = 10, 100
+PROFILED = ("polygil-1", "granian-rsgi-1", "uvicorn-1")
+
+
+def place(file: str) -> str:
+    """What a source file is part of."""
+    found = re.search(r"(?:^|/)src/(http|dispatch|server|io|python|router|task)\b", file) if "/registry/" not in file else None
+    if found:
+        return found[1]
+    found = re.search(r"/registry/src/[^/]+/([\w-]+?)-\d", file)
+    if found:
+        return found[1]
+    if "/malloc/" in file:
+        return "malloc and free"
+    if re.search(r"(?:^|/)benches/", file):
+        return "the benchmark itself"
+    return "the Rust library" if "/rustc/" in file else "the C library"
+
+
+def parse_callgrind(text: str) -> dict[str, int]:
+    """Instructions by part, from callgrind_annotate's lines `count  file:function [object]`."""
+    parts: dict[str, int] = {}
+    for line in text.splitlines():
+        found = re.match(r"\s*([\d,]+)\s+(\S*?/\S+?):", line)
+        if found:
+            name = place(found[2])
+            parts[name] = parts.get(name, 0) + int(found[1].replace(",", ""))
+    return parts
+
+
+def parse_perf(text: str) -> list[tuple[str, float]]:
+    """(name, share) from perf report's lines `12.34%|name`."""
+    found = re.findall(r"^\s*([\d.]+)%\s*\|\s*(.+?)\s*$", text, re.MULTILINE)
+    return [(name, float(share) / 100) for share, name in found]
+
+
+def library(name: str) -> str:
+    """A name without what differs from machine to machine."""
+    if name.startswith("[kernel"):
+        return "kernel"
+    return re.sub(r"\.cpython-.*|\.so.*", "", name)
+
+
+def instructions(program: str, bench: str, samples: int) -> dict[str, int]:
+    with tempfile.TemporaryDirectory() as directory:
+        out = f"{directory}/callgrind"
+        subprocess.run(
+            ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", "--collect-atstart=no",
+             "--toggle-collect=path::World::exchange", program, "--bench", bench, "--sample-count", str(samples),
+             "--sample-size", str(SIZE)], check=True, capture_output=True)
+        annotate = ["callgrind_annotate", "--threshold=100", "--show-percs=no", "--auto=no", out]
+        return parse_callgrind(subprocess.run(annotate, check=True, capture_output=True, text=True).stdout)
+
+
+def counted(program: str) -> report.Section:
+    """A section of instructions per request: of twice as many samples less those of the first, so that the start is not in it."""
+    section = report.Section("Instructions per request", [
+        "Of the whole way without sockets and Python (`benches/path.rs`), by callgrind. Counts are of where the source stands, inlined "
+        "or not."], ["", *BENCHES.values()])
+    columns = []
+    for bench in BENCHES:
+        few, many = instructions(program, bench, SAMPLES), instructions(program, bench, 2 * SAMPLES)
+        requests = SAMPLES * SIZE * AT_ONCE.get(bench, 1)
+        columns.append({part: (many[part] - few.get(part, 0)) / requests for part in many})
+    sums = [sum(column.values()) for column in columns]
+    section.rows.append(["all", *(f"{total:,.0f}" for total in sums)])
+    for part in sorted(columns[0], key=lambda part: -columns[0][part]):
+        if columns[0][part] >= 20:
+            section.rows.append([part, *(f"{column.get(part, 0):,.0f}" for column in columns)])
+    return section
+
+
+def under_load(server: Server, database: str, seconds: float) -> tuple[float, list[tuple[str, float]], list[tuple[str, float]]]:
+    """CPU µs per request, and the shares of libraries and of symbols."""
+    with started(server, database) as running, tempfile.TemporaryDirectory() as directory:
+        load.wrk(running.port, BY_NAME["json"], 1)
+        data = f"{directory}/perf.data"
+        pids = ",".join(map(str, tree(running.pid)))
+        perf = subprocess.Popen(["perf", "record", "-q", "-o", data, "-e", "cpu-clock", "-F", "1999", "-p", pids, "--", "sleep",
+                                 str(seconds)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with Meter(running.pid) as meter:
+            figures = load.wrk(running.port, BY_NAME["json"], seconds + 1)
+        perf.wait(60)
+        if figures["errors"]:
+            raise ValueError(f"{server.name}: {figures['errors']} errors")
+
+        def by(sort: str) -> list[tuple[str, float]]:
+            command = ["perf", "report", "-i", data, "--no-children", "-g", "none", "--sort", sort, "-t", "|"]
+            return parse_perf(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+        return meter.cpu_s / figures["requests"] * 1e6, by("dso"), by("dso,symbol")
+
+
+def shares(servers: list[Server], seconds: float) -> list[report.Section]:
+    parts = report.Section("CPU time of one request under load", [
+        "Small JSON over 64 connections: user and system time of the server, µs per request, split by perf's samples."])
+    parts.header = ["server", "all", "kernel", "the rest, by library"]
+    symbols = report.Section(f"Where {PROFILED[0]} spends it", ["By symbol, without what the kernel does; share of all its time."])
+    symbols.header = ["share", "library", "symbol"]
+    with tempfile.TemporaryDirectory() as directory:
+        database = f"{directory}/items.sqlite"
+        work.make_database(database)
+        for server in servers:
+            each, libraries, by_symbol = under_load(server, database, seconds)
+            kernel = sum(share for name, share in libraries if library(name) == "kernel")
+            rest = [f"{library(name)} {share * each:.2f}" for name, share in libraries if library(name) != "kernel" and share > 0.005]
+            parts.rows.append([server.name, f"{each:.1f}", f"{kernel * each:.1f} ({kernel:.0%})", ", ".join(rest)])
+            if server.name == PROFILED[0]:
+                ours = [(name.split("|"), share) for name, share in by_symbol if library(name.split("|")[0]) != "kernel"]
+                symbols.rows = [[f"{share:.1%}", library(name[0].strip()), name[1].replace("[.]", "").strip()]
+                                for name, share in ours[:30]]
+    return [parts, symbols]
+
+
+def bench_program() -> str:
+    """Builds benches/path.rs, and says where it is."""
+    command = ["cargo", "bench", "--quiet", "--bench", "path", "--no-run", "--message-format=json"]
+    built = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    messages = [json.loads(line) for line in built.splitlines()]
+    return next(m["executable"] for m in messages if m.get("executable") and m["target"]["name"] == "path")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="side_by_side.profile", description=__doc__)
+    parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--polygil", default=str(ROOT / ".venv/bin/polygil"))
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    for program in ("valgrind", "perf", "wrk"):
+        if shutil.which(program) is None:
+            sys.exit(f"{program} is needed, and not here")
+    known = {server.name: server for server in all_servers(given.polygil, "constant")}
+    found = [*shares([known[name] for name in PROFILED], given.seconds), counted(bench_program())]
+    intro = ["Where the time of one request goes: `make profile` writes this. Times are of the machine as it was; "
+             f"instructions are counted, whatever else it did. CPython {platform.python_version()}, {os.cpu_count()} cores, Linux {platform.release()}, load average "
+             f"{Path('/proc/loadavg').read_text().split()[0]}."]
+    text = report.markdown("Profile", intro, found)
+    if given.out:
+        given.out.write_text(text)
+    else:
+        print(text)
+
+
+if __name__ == "__main__":
+    main()
