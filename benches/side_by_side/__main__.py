@@ -85,7 +85,7 @@ def plan(given: argparse.Namespace, servers: list[Server]) -> list[tuple[Server,
 def conditions(given: argparse.Namespace) -> dict[str, object]:
     """What the figures depend on."""
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    commit = subprocess.run(["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     ours = subprocess.run([given.polygil, "--version"], capture_output=True, text=True).stdout.split()
     wrk = subprocess.run(["wrk", "-v"], capture_output=True, text=True).stdout.split("[")[0].strip()
     busy = Path("/proc/loadavg").read_text().split()[0]
@@ -120,11 +120,7 @@ def main() -> None:
         told, samples = measure(given, servers)
     figures = Figures(samples)
     title = "Benchmarks"
-    intro = ["polygil beside other servers, as `make bench` measured them in one run: the same machine, CPython, answers and load. "
-             "Medians of interleaved rounds, and the smallest and the largest. Speeds are this machine's; the ratios are the point.",
-             "A run in which any request failed is told as such, and takes no part in a median, a ratio or a choice of the best."]
-    if len({sample["round"] for sample in samples}) < 5:
-        intro.append("A quick look, with too few rounds to believe.")
+    intro = report.introduction(told, len({sample["round"] for sample in samples}), CORES)
     found = report.sections(figures, servers, told, MANY, told["mipyre"])
     text = report.markdown(title, intro, found)
     if given.readme:

@@ -258,6 +258,19 @@ def bars_svg(bars: list[Bar], unit: str) -> str:
     return "".join(out)
 
 
+def introduction(conditions: dict[str, Any], rounds: int, cores: int) -> list[str]:
+    """What the report is, and what speaks against believing it."""
+    intro = ["polygil beside other servers, as `make bench` measured them in one run: the same machine, CPython, answers and load. "
+             "Medians of interleaved rounds, and the smallest and the largest. Speeds are this machine's; the ratios are the point.",
+             "A run in which any request failed is told as such, and takes no part in a median, a ratio or a choice of the best."]
+    if rounds < 5:
+        intro.append("A quick look, with too few rounds to believe.")
+    if float(conditions["load average before"]) > 0.5 * cores:
+        intro.append("The machine was busy with something else when it began (the load average is among the conditions), which took its "
+                     "share from servers and load alike: only memory and CPU time per request are to be believed.")
+    return intro
+
+
 def prose(text: str) -> str:
     """Text for the page; what stands between backticks is code."""
     parts = html.escape(text).split("`")

@@ -239,3 +239,8 @@ def test_shares_are_read_from_perf_with_and_without_symbols() -> None:
     assert profile.parse_perf(text) == [("[kernel.kallsyms]", 0.7304), ("libc.so.6|[.] malloc", pytest.approx(0.0673))]
     assert [profile.library(name) for name in ("[kernel.kallsyms]", "_native.cpython-313-x86_64-linux-gnu.so", "libc.so.6")] == [
         "kernel", "_native", "libc"]
+
+
+@pytest.mark.parametrize(("busy", "rounds", "doubts"), [("0.40", 7, 0), ("0.40", 2, 1), ("1.10", 7, 1), ("9.00", 1, 2)])
+def test_the_report_says_what_speaks_against_believing_it(busy: str, rounds: int, doubts: int) -> None:
+    assert len(report.introduction({"load average before": busy}, rounds, 2)) == 2 + doubts
