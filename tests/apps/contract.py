@@ -41,6 +41,30 @@ class Word(StrEnum):
     YES = "yes"
 
 
+class Index:
+    """Goes for an int where one is asked for, and is none."""
+
+    def __index__(self) -> int:
+        return 201
+
+
+class Leaving(dict[str, int]):
+    """Ends the interpreter, so it asks, while it is written as JSON."""
+
+    def items(self) -> object:
+        sys.exit(3)
+
+
+class LeavingPairs:
+    def __iter__(self) -> object:
+        sys.exit(3)
+
+
+class BrokenPairs:
+    def __iter__(self) -> object:
+        raise ValueError("no pairs today")
+
+
 Pair = namedtuple("Pair", "left right")
 CYCLE: list[object] = []
 CYCLE.append(CYCLE)
@@ -96,15 +120,20 @@ VALUES = {
     "tuple-long": (1, 2, 3, 4),
     "status-str": ("x", "200"),
     "status-bool": ("x", True),
+    "status-index": ("x", Index()),
     "status-low": ("x", 199),
     "status-high": ("x", 600),
     "content-on-204": ("x", 204),
     "header-newline": ("x", 200, {"X-A": "a\r\nX-B: b"}),
     "header-int": ("x", 200, {"X-A": 1}),
     "header-name": ("x", 200, {"X A": "a"}),
+    "header-broken": ("x", 200, BrokenPairs()),
     "header-length": ("x", 200, {"Content-Length": "99"}),
     "class": Point,
     "int-digits": 10**5000,
+    # What is raised here is not about the value.
+    "leaving": Leaving(a=1),
+    "leaving-headers": ("x", 200, LeavingPairs()),
 }
 
 
@@ -116,6 +145,11 @@ def value(name: str) -> object:
 @app.get("/generator")
 def generator() -> object:
     return (number for number in range(3))
+
+
+@app.get("/pieces/{kind}")
+def pieces(kind: str) -> object:
+    return (piece for piece in (["a", "b"] if kind == "text" else [b"a", b"b"]))
 
 
 # Failures.

@@ -47,6 +47,11 @@ class Row(list[Any]):
         return iter(["not", "this"])
 
 
+class Fixed(tuple[Any, ...]):
+    def __iter__(self) -> Any:
+        return iter(["nor", "this"])
+
+
 class Level(enum.IntEnum):
     LOW = 1
     HIGH = 2**70
@@ -97,6 +102,7 @@ def containers(children: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         st.lists(children, max_size=5)
         | st.lists(children, max_size=3).map(tuple)
         | st.lists(children, max_size=3).map(Row)
+        | st.lists(children, max_size=3).map(Fixed)
         | st.tuples(children, children).map(lambda pair: Pair(*pair))
         | st.dictionaries(keys, children, max_size=4)
         | st.dictionaries(keys, children, max_size=3).map(OrderedDict)

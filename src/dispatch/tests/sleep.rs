@@ -136,3 +136,37 @@ fn counters_balance_only_when_each_task_is_in_one_place() {
         assert!(!more.balance(), "{more:?}");
     }
 }
+
+#[test]
+fn each_replacement_is_one_epoch_on() {
+    let lane = crate::dispatch::lane::Lane::<u32>::new(1);
+    for epoch in 1..=3 {
+        assert_eq!(lane.replace(), (epoch, State::Looking));
+        assert!(lane.is_current(epoch) && !lane.is_current(epoch - 1));
+    }
+}
+
+/// Who blocks elsewhere is called there: once for each time that it lies down, by a task and by the loss of its lane.
+#[test]
+fn who_blocks_elsewhere_is_called_there() {
+    struct Calls(std::sync::atomic::AtomicUsize);
+    impl std::task::Wake for Calls {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+    let calls = Arc::new(Calls(Default::default()));
+    let count = || calls.0.load(std::sync::atomic::Ordering::Relaxed);
+    let (pool, mut workers) = pool(1);
+    assert!(workers[0].lie_down_until(&calls.clone().into()));
+    assert_eq!(count(), 0);
+    pool.submit(7).unwrap();
+    assert_eq!(count(), 1);
+    pool.submit(8).unwrap();
+    assert_eq!(count(), 1, "it is awake");
+    assert!(workers[0].rise());
+    assert_eq!((workers[0].step(), workers[0].step(), workers[0].step()), (Step::Run(7), Step::Run(8), Step::Park));
+    assert!(workers[0].lie_down_until(&calls.clone().into()));
+    let _new = pool.worker(0);
+    assert_eq!(count(), 2);
+}

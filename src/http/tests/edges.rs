@@ -40,3 +40,11 @@ fn what_is_consumed_makes_room_though_the_buffer_is_never_empty() {
     }
     assert!(connection.capacity() < 10 * request.len(), "{}", connection.capacity());
 }
+
+/// What begins a TLS handshake says so only where a connection begins.
+#[test]
+fn a_control_character_in_a_method_is_no_handshake() {
+    assert_eq!(refused(b"G\x16"), (400, "the method is not a token (RFC 9112, 3.1)".to_owned()));
+    let handshake = "a TLS handshake where HTTP is spoken in the clear (RFC 9112, 3)";
+    assert_eq!(refused(b"\x16"), (400, handshake.to_owned()));
+}

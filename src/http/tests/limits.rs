@@ -24,6 +24,12 @@ fn each_limit_has_its_answer() {
     assert_eq!(status(&get(&"/".repeat(20), "")), None);
     assert_eq!(status(&get(&"/".repeat(21), "")), Some(414));
     assert_eq!(status(format!("GET {}", "/".repeat(200)).as_bytes()), Some(414), "without a line end, too");
+    // The longest request line that there is: 64 bytes of method, 20 of target.
+    let longest = format!("{} {} HTTP/1.1\r\nHost: a\r\n\r\n", "M".repeat(64), "/".repeat(20));
+    assert_eq!(status(longest.as_bytes()), None);
+    assert_eq!(status(format!("GET / {}", "x".repeat(200)).as_bytes()), Some(400), "it is not the target that is long");
+    let after_target = format!("GET {} {}", "/".repeat(20), "x".repeat(200));
+    assert_eq!(status(after_target.as_bytes()), Some(400), "not there, either");
     assert_eq!(status(&get("/", "A: 1\r\nB: 2\r\n")), None);
     assert_eq!(status(&get("/", "A: 1\r\nB: 2\r\nC: 3\r\n")), Some(431));
     // "Host: a" and the empty line take 9 and 2 of the 100 bytes.
