@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::dispatch::lane::State;
 use crate::dispatch::sync::Ordering;
-use crate::dispatch::{Counters, Placement, Pool, PoolOptions, Step, Worker};
+use crate::dispatch::{Counters, Placement, Pool, PoolOptions, Refused, Step, Worker};
 
 fn pool(workers: usize) -> (Arc<Pool<u32>>, Vec<Worker<u32>>) {
     let options = PoolOptions { workers, lane_depth: 4, overflow_depth: 0, placement: Placement::RoundRobin };
@@ -169,4 +169,39 @@ fn who_blocks_elsewhere_is_called_there() {
     assert!(workers[0].lie_down_until(&calls.clone().into()));
     let _new = pool.worker(0);
     assert_eq!(count(), 2);
+}
+
+/// What a worker puts into its own lane wakes nobody, until it says that it has something else to do, or is replaced.
+#[test]
+fn an_own_task_wakes_nobody_until_others_are_called() {
+    for replaced in [false, true] {
+        let placement = Placement::RoundRobin;
+        let pool = Pool::new(PoolOptions { workers: 2, lane_depth: 4, overflow_depth: 1, placement });
+        let (own, mut other) = (pool.worker(0), pool.worker(1));
+        assert!(other.lie_down());
+        for task in [7, 8] {
+            pool.submit_own(0, task).unwrap();
+            assert_eq!(states(&pool), [State::Looking, State::Parked]);
+        }
+        assert_eq!(pool.lanes[0].queue.len(), 2);
+        let _new = if replaced {
+            Some(pool.worker(0))
+        } else {
+            own.call_others();
+            None
+        };
+        assert_eq!((states(&pool), sleeping(&pool)), (vec![State::Looking, State::Notified], 0));
+        assert!(other.rise());
+        assert_eq!(other.step(), Step::Run(7));
+    }
+}
+
+#[test]
+fn a_closed_pool_refuses_own_tasks_too() {
+    let (pool, _workers) = pool(1);
+    pool.close();
+    assert!(matches!(pool.submit_own(0, 9), Err(Refused::Closed(9))));
+    let counters = pool.counters();
+    assert_eq!((counters.submitted, counters.refused), (1, 1));
+    assert!(counters.balance());
 }

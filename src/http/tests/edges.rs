@@ -48,3 +48,9 @@ fn a_control_character_in_a_method_is_no_handshake() {
     let handshake = "a TLS handshake where HTTP is spoken in the clear (RFC 9112, 3)";
     assert_eq!(refused(b"\x16"), (400, handshake.to_owned()));
 }
+
+#[test]
+fn an_asterisk_has_a_rule_of_its_own() {
+    let rule = "the target `*` is for OPTIONS alone (RFC 9112, 3.2.4)";
+    assert_eq!(refused(b"GET * HTTP/1.1\r\nHost: a\r\n\r\n"), (400, rule.to_owned()));
+}
