@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures_lite::Stream;
-use smol::channel::{self, Receiver, Sender};
+use smol::channel::{self, Receiver, Sender, TrySendError};
 
 /// Pieces that wait for the connection.
 pub const PIECES_MAX: usize = 4;
@@ -38,6 +38,17 @@ pub enum Next {
     Broken,
 }
 
+/// What became of a piece.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It will be read.
+    Taken,
+    /// The connection has enough for now; here it is again.
+    Full(Option<Vec<u8>>),
+    /// Nobody wants it any more.
+    Unwanted,
+}
+
 /// The two ends of a content.
 pub fn channel() -> (ContentSender, ContentReader) {
     let (sender, receiver) = channel::bounded(PIECES_MAX);
@@ -55,6 +66,16 @@ impl ContentSender {
             return bytes.is_empty() || self.0.send_blocking(Piece::Bytes(bytes)).is_ok();
         }
         bytes.chunks(PIECE_BYTES_MAX).all(|piece| self.0.send_blocking(Piece::Bytes(piece.to_vec())).is_ok())
+    }
+
+    /// As [`ContentSender::send`] of a piece that is not empty and not too long, for whoever must not block; the end, if there is none.
+    pub fn try_send(&self, piece: Option<Vec<u8>>) -> Sent {
+        match self.0.try_send(piece.map_or(Piece::End, Piece::Bytes)) {
+            Ok(()) => Sent::Taken,
+            Err(TrySendError::Full(Piece::Bytes(bytes))) => Sent::Full(Some(bytes)),
+            Err(TrySendError::Full(Piece::End)) => Sent::Full(None),
+            Err(TrySendError::Closed(_)) => Sent::Unwanted,
+        }
     }
 
     /// The content is whole. Blocks as [`ContentSender::send`] does.
@@ -128,6 +149,22 @@ mod tests {
         other.break_off();
         assert!(!sender.send(b"late".to_vec()));
         assert_eq!(next(&mut reader), Next::Broken);
+    }
+
+    #[test]
+    fn who_may_not_block_is_told_when_there_is_no_room() {
+        let (sender, mut reader) = channel();
+        for _ in 0..PIECES_MAX {
+            assert_eq!(sender.try_send(Some(vec![1])), Sent::Taken);
+        }
+        assert_eq!(
+            (sender.try_send(Some(vec![2])), sender.try_send(None)),
+            (Sent::Full(Some(vec![2])), Sent::Full(None))
+        );
+        assert_eq!(next(&mut reader), Next::Bytes(vec![1]));
+        assert_eq!(sender.try_send(None), Sent::Taken);
+        drop(reader);
+        assert_eq!(sender.try_send(Some(vec![3])), Sent::Unwanted);
     }
 
     #[test]

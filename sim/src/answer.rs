@@ -20,13 +20,25 @@ pub struct Answer {
     pub content: (u64, u64),
     /// What Content-Length says.
     pub content_length: Option<u64>,
+    /// Its content is in chunks.
+    pub chunked: bool,
+}
+
+/// How the end of an answer's content is told.
+#[derive(Clone, Copy, Debug)]
+enum Ends {
+    Length(usize),
+    Chunked,
+    WithTheConnection,
 }
 
 /// Takes bytes, gives answers.
 #[derive(Debug, Default)]
 pub struct Reader {
     buffer: Vec<u8>,
-    head: Option<(Answer, usize)>,
+    head: Option<(Answer, Ends)>,
+    /// The chunks so far.
+    content: Vec<u8>,
 }
 
 impl Reader {
@@ -46,26 +58,72 @@ impl Reader {
             let Some(end) = find(&self.buffer, b"\r\n\r\n") else { return Ok(None) };
             let answer = parse(&self.buffer[..end + 2])?;
             let bodiless = is_head || answer.status < 200 || matches!(answer.status, 204 | 304);
-            let length = match answer.content_length {
-                _ if bodiless => 0,
-                Some(length) => length as usize,
+            let ends = match answer.content_length {
+                Some(_) if answer.chunked => return Err("content-length beside transfer-encoding".to_owned()),
+                _ if bodiless => Ends::Length(0),
+                Some(length) => Ends::Length(length as usize),
+                None if answer.chunked => Ends::Chunked,
+                None if answer.close => Ends::WithTheConnection,
                 None => return Err(format!("a {} without content-length", answer.status)),
             };
             self.buffer.drain(..end + 4);
-            self.head = Some((answer, length));
+            self.head = Some((answer, ends));
         }
-        let Some((_, length)) = &self.head else { return Ok(None) };
-        if self.buffer.len() < *length {
-            return Ok(None);
+        let is_whole = match self.head {
+            Some((_, Ends::Length(length))) if self.buffer.len() >= length => {
+                self.content = self.buffer.drain(..length).collect();
+                true
+            }
+            Some((_, Ends::Chunked)) => self.chunks()?,
+            _ => false,
+        };
+        Ok(if is_whole { self.whole() } else { None })
+    }
+
+    /// Whether the present answer ends with the connection.
+    pub fn ends_with_the_connection(&self) -> bool {
+        matches!(self.head, Some((_, Ends::WithTheConnection)))
+    }
+
+    /// The connection has ended: the answer whose content ends with it.
+    pub fn end(&mut self) -> Option<Answer> {
+        if !self.ends_with_the_connection() {
+            return None;
         }
-        let Some((mut answer, length)) = self.head.take() else { return Ok(None) };
-        let content = &self.buffer[..length];
-        answer.content = (length as u64, hash(0, content));
+        self.content = std::mem::take(&mut self.buffer);
+        self.whole()
+    }
+
+    fn whole(&mut self) -> Option<Answer> {
+        let (mut answer, _) = self.head.take()?;
+        let content = std::mem::take(&mut self.content);
+        answer.content = (content.len() as u64, hash(0, &content));
         if answer.token.is_none() {
-            answer.error = error_code(content);
+            answer.error = error_code(&content);
         }
-        self.buffer.drain(..length);
-        Ok(Some(answer))
+        Some(answer)
+    }
+
+    /// Takes the chunks that are there: a size in lower case without zeros in front, and nothing else. True behind the last.
+    fn chunks(&mut self) -> Result<bool, String> {
+        while let Some(line) = find(&self.buffer, b"\r\n") {
+            let text = std::str::from_utf8(&self.buffer[..line]).unwrap_or_default();
+            let size = usize::from_str_radix(text, 16).ok().filter(|size| format!("{size:x}") == text);
+            let size = size.ok_or_else(|| format!("the chunk size {text:?}"))?;
+            let (begin, end) = (line + 2, line + 2 + size);
+            if self.buffer.len() < end + 2 {
+                return Ok(false);
+            }
+            if &self.buffer[end..end + 2] != b"\r\n" {
+                return Err(format!("no line end behind a chunk of {size} bytes"));
+            }
+            self.content.extend_from_slice(&self.buffer[begin..end]);
+            self.buffer.drain(..end + 2);
+            if size == 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -89,7 +147,8 @@ fn parse(head: &[u8]) -> Result<Answer, String> {
             }
             "connection" => answer.close = value == "close",
             "x-token" => answer.token = value.parse().ok(),
-            "transfer-encoding" => return Err("transfer-encoding, which nobody asked for".to_owned()),
+            "transfer-encoding" if value == "chunked" && !answer.chunked => answer.chunked = true,
+            "transfer-encoding" => return Err(format!("transfer-encoding {value:?}")),
             _ => {}
         }
     }
@@ -110,6 +169,7 @@ mod tests {
     #[test]
     fn answers_come_whole_however_they_are_cut() {
         let text = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 3\r\nx-token: 7\r\n\r\nabc\
+            HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nx-token: 8\r\n\r\n2\r\nab\r\na\r\n0123456789\r\n0\r\n\r\n\
             HTTP/1.1 404 Not Found\r\ncontent-length: 21\r\nconnection: close\r\n\r\n{\"error\":\"not_found\"}";
         let mut reader = Reader::default();
         let mut answers = Vec::new();
@@ -118,13 +178,23 @@ mod tests {
             answers.extend(reader.next(false).unwrap());
         }
         let seen: Vec<_> = answers.iter().map(|answer| (answer.status, answer.token, answer.close)).collect();
-        assert_eq!(seen, [(100, None, false), (200, Some(7), false), (404, None, true)]);
-        assert_eq!(answers[2].error, "not_found");
+        assert_eq!(seen, [(100, None, false), (200, Some(7), false), (200, Some(8), false), (404, None, true)]);
+        assert_eq!(answers[2].content, (12, hash(0, b"ab0123456789")));
+        assert_eq!(answers[3].error, "not_found");
         assert!(!reader.is_inside());
     }
 
     #[test]
     fn nonsense_is_told() {
+        let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n";
+        let chunk = |chunk: &str| format!("{chunked}\r\n{chunk}");
+        for text in
+            [chunk("01\r\na\r\n"), chunk("A\r\n"), chunk("1\r\nabc"), format!("{chunked}content-length: 1\r\n\r\na")]
+        {
+            let mut reader = Reader::default();
+            reader.feed(text.as_bytes());
+            assert!(reader.next(false).is_err(), "{text:?}");
+        }
         for text in ["HTTP/1.0 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nx\r\n\r\n"] {
             let mut reader = Reader::default();
             reader.feed(text.as_bytes());

@@ -46,6 +46,10 @@ pub struct Outcome {
     pub error: &'static str,
     /// It breaks HTTP and has to be replaced.
     pub garbage: bool,
+    /// Its content is made while it is sent.
+    pub streamed: bool,
+    /// That breaks off.
+    pub breaks: bool,
 }
 
 /// One request, from the first draw to the answer.
@@ -150,7 +154,9 @@ impl Core {
         let turn = self.ledger[token].turn;
         self.waits_no_more(token);
         let Some(mut first) = self.waiting.first_entry() else { return };
-        if *first.key() < turn {
+        let conn = self.ledger[first.get().0].conn;
+        // It may have been refused long ago: what its client does not take nobody sees.
+        if *first.key() < turn && self.net.conns[conn].blocked_since.is_none() {
             let (passed, times) = first.get_mut();
             *times += 1;
             let (passed, times) = (*passed, *times);
@@ -225,6 +231,7 @@ impl Core {
     /// The server has written on a connection.
     pub fn server_wrote(&mut self, number: usize, bytes: &[u8]) {
         let conn = &mut self.net.conns[number];
+        let ended = conn.tap.ends_with_the_connection();
         conn.tap.feed(bytes);
         if conn.closing.is_some() {
             self.fail("nothing after close", format!("connection {number}: {} bytes", bytes.len()));
@@ -239,6 +246,7 @@ impl Core {
             });
             match conn.tap.next(is_head) {
                 Ok(None) => {
+                    self.ending += u64::from(!ended && conn.tap.ends_with_the_connection());
                     // An answer that has begun is one: its request waits for no worker.
                     let begun = conn.asked.front().copied().filter(|_| conn.tap.is_inside());
                     return begun.into_iter().for_each(|token| self.waits_no_more(token));
@@ -332,7 +340,14 @@ impl Core {
                 outcome.content
             };
             told(answer.token == Some(token as u64), "another request's answer")?;
+            if outcome.breaks && entry.method != "HEAD" {
+                // Only what ends with the connection looks whole, and nobody could tell.
+                return told(!answer.chunked && answer.close, "it broke off and looks whole");
+            }
             told(answer.status == outcome.status && answer.content == content, "not what the handler gave")?;
+            if outcome.streamed {
+                return told(answer.content_length.is_none(), "nobody knew its length");
+            }
             let length = answer.content_length.unwrap_or(0);
             return told(matches!(outcome.status, 204 | 304) || length == outcome.content.0, "not its length");
         }
@@ -364,19 +379,39 @@ impl Core {
         }
     }
 
+    /// The server has ended its half of a connection: an answer may end with that.
+    pub fn server_ended(&mut self, number: usize) {
+        let Some(answer) = self.net.conns[number].tap.end() else { return };
+        // Of one that was cut nobody can tell whether the server had written all of it.
+        if !self.is_cut_short(number) {
+            self.ending -= 1;
+            self.mark("a content ended with its connection");
+            self.answered(number, answer);
+        }
+    }
+
+    /// Whether there is a reason to end a connection in the middle of an answer.
+    fn is_cut_short(&self, number: usize) -> bool {
+        let (conn, options) = (&self.net.conns[number], &self.options);
+        let blocked = conn.blocked_since.map_or(0, |since| self.now() - since);
+        let write_gave_up = blocked >= options.write_timeout_ms * MS || (blocked > 0 && options.min_body_rate > 0);
+        conn.reset_by_client || self.cut || write_gave_up || self.is_over
+    }
+
     /// The server let go of a connection: is each request that it had read answered, or is there a reason?
     pub fn connection_over(&mut self, number: usize) {
         let now = self.now();
+        self.server_ended(number);
         if let Some(token) = self.net.conns[number].asked.front().copied() {
             self.waits_no_more(token);
+            if self.ledger[token].outcome.as_ref().is_some_and(|(outcome, _)| outcome.breaks) {
+                return self.mark("a content broke off, and its connection ended without its last chunk");
+            }
         }
         let conn = &self.net.conns[number];
         let options = &self.options;
-        let blocked = conn.blocked_since.map_or(0, |since| now - since);
         let begun = conn.asked.front().copied().filter(|token| self.ledger[*token].places.0 < conn.read);
-        let write_gave_up = blocked >= options.write_timeout_ms * MS || (blocked > 0 && options.min_body_rate > 0);
-        let excused = conn.reset_by_client || conn.closing.is_some() || self.cut || write_gave_up || self.is_over;
-        if excused {
+        if conn.closing.is_some() || self.is_cut_short(number) {
             return;
         }
         if let Some(token) = begun {

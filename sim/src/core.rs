@@ -103,6 +103,8 @@ pub struct Core {
     pub is_over: bool,
     /// Answers so far.
     pub answers: u64,
+    /// Answers that have begun and end with their connections, so that nobody can tell from outside whether they are whole.
+    pub ending: u64,
     /// How often each status and code was answered.
     pub statuses: BTreeMap<(u16, String), u64>,
 }
@@ -226,6 +228,7 @@ impl Shared {
             exhausted: false,
             is_over: false,
             answers: 0,
+            ending: 0,
             statuses: BTreeMap::new(),
         })))
     }

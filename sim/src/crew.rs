@@ -13,11 +13,13 @@
 //! server's tasks are polled on its thread. They put what is short into its lane by the real [`Io::lane_for`](polygil::io), it sleeps
 //! outside its lane, and while it runs a handler nobody does the I/O, until the relief takes it back.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
+use polygil::content::{self, ContentSender, Sent};
 use polygil::dispatch::{Pool, Step, Worker};
 use polygil::error::Failure;
 use polygil::http::Response;
@@ -69,6 +71,13 @@ enum Doing {
         fate: Fate,
         interrupted: Option<u64>,
     },
+    Streaming {
+        token: usize,
+        content: ContentSender,
+        /// What is to come.
+        pieces: VecDeque<Vec<u8>>,
+        breaks: bool,
+    },
     Gone,
 }
 
@@ -106,6 +115,7 @@ pub struct Crew {
     random: Random,
     faults: Random,
     io_random: Random,
+    streams: Random,
     replaced: u64,
     exhausted: bool,
     stopped: bool,
@@ -129,6 +139,7 @@ impl SharedCrew {
             random: Random::new(options.seed, "service"),
             faults: Random::new(options.seed, "faults"),
             io_random: Random::new(options.seed, "io"),
+            streams: Random::new(options.seed, "streams"),
             replaced: 0,
             exhausted: false,
             stopped: false,
@@ -270,6 +281,7 @@ impl Crew {
                 }
             }
             Doing::Running { .. } => self.finish(serial),
+            Doing::Streaming { .. } => self.give_piece(serial),
             Doing::Asleep | Doing::AsleepElsewhere(_) | Doing::Gone => {}
         }
     }
@@ -403,6 +415,10 @@ impl Crew {
         }
         member.watch = None;
         let (response, outcome) = self.respond(&task, token, fate, interrupted.is_some());
+        let streamed = outcome.error.is_empty() && !outcome.garbage && outcome.content.0 > 0;
+        if streamed && self.streams.chance(self.core.lock().options.stream) {
+            return self.stream(serial, &task, token, response, outcome);
+        }
         let taken = task.reply.send(response).is_ok();
         let core = &mut *self.core.lock();
         core.note(Kind::Done, serial, (token as u64) << 8 | fate as u64);
@@ -412,6 +428,73 @@ impl Crew {
             core.mark("a reply that nobody waited for");
         }
         core.actors.push(Actor::Worker(serial));
+    }
+
+    /// Answers with a content in pieces, of which the first is there.
+    fn stream(&mut self, serial: usize, task: &Task, token: usize, mut head: Response, mut outcome: Outcome) {
+        let options = &self.core.lock().options.clone();
+        let body = std::mem::take(&mut head.body);
+        let size = self.streams.spread(1, body.len() as u64) as usize;
+        let mut pieces: VecDeque<_> = body.chunks(size.max(body.len().div_ceil(20))).map(<[u8]>::to_vec).collect();
+        let breaks = !self.core.lock().is_healed() && self.streams.chance(options.stream_break);
+        if breaks {
+            pieces.truncate(1 + self.streams.below(pieces.len() as u64) as usize);
+        }
+        (outcome.streamed, outcome.breaks) = (true, breaks);
+        if options.paced == 1 {
+            self.io.took(task.route, Duration::MAX);
+        }
+        if self.holder == Some(serial) {
+            self.release(serial, 1);
+            self.members[serial].queue.as_ref().map(Worker::call_others);
+        }
+        let (content, reader) = content::channel();
+        let wanted = task.reply.stream(head, reader);
+        let core = &mut *self.core.lock();
+        core.actors.push(Actor::Worker(serial));
+        core.note(Kind::Stream, serial, (token as u64) << 8);
+        if wanted {
+            core.reply_taken(token, outcome);
+            self.members[serial].doing = Doing::Streaming { token, content, pieces, breaks };
+        } else {
+            core.mark("a reply that nobody waited for");
+        }
+    }
+
+    fn give_piece(&mut self, serial: usize) {
+        let member = &mut self.members[serial];
+        let Doing::Streaming { token, content, pieces, breaks, .. } = &mut member.doing else { return };
+        let token = (*token as u64) << 8;
+        let core = &mut *self.core.lock();
+        let gap = self.streams.below(core.options.stream_gap_us * 1000 + 1);
+        let next = pieces.pop_front();
+        if next.is_none() && *breaks {
+            content.break_off();
+            core.note(Kind::Stream, serial, token | 3);
+            core.mark("a handler's content broke off");
+        } else {
+            let is_end = next.is_none();
+            match content.try_send(next) {
+                Sent::Taken => {
+                    core.note(Kind::Stream, serial, token | if is_end { 2 } else { 1 });
+                    if !is_end {
+                        return core.act_in(gap, Actor::Worker(serial));
+                    }
+                    core.mark("a handler made its content while it was sent");
+                }
+                Sent::Full(piece) => {
+                    core.mark("a handler's content waited for its client");
+                    piece.into_iter().for_each(|piece| pieces.push_front(piece));
+                    return core.act_in(MS, Actor::Worker(serial));
+                }
+                Sent::Unwanted => {
+                    core.note(Kind::Stream, serial, token | 4);
+                    core.mark("the client of a handler's content left");
+                }
+            }
+        }
+        core.actors.push(Actor::Worker(serial));
+        member.doing = Doing::Looking;
     }
 
     fn respond(&mut self, task: &Task, token: usize, fate: Fate, interrupted: bool) -> (Response, Outcome) {
@@ -437,7 +520,8 @@ impl Crew {
             headers.push((name.into(), value.into()));
         }
         let close = random.below(200) == 0;
-        let outcome = Outcome { status, content: (length as u64, hash(0, &body)), error: "", garbage };
+        let content = (length as u64, hash(0, &body));
+        let outcome = Outcome { status, content, error: "", garbage, streamed: false, breaks: false };
         (Response { status, headers, body, close }, outcome)
     }
 
@@ -580,6 +664,7 @@ impl Crew {
 /// A failure of polygil's own, and how it is told from others.
 fn failed(failure: Failure) -> (Response, Outcome) {
     let response = failure.response(failure.default_detail());
-    let outcome = Outcome { status: failure.status(), content: (0, 0), error: failure.code(), garbage: false };
+    let (status, error) = (failure.status(), failure.code());
+    let outcome = Outcome { status, content: (0, 0), error, garbage: false, streamed: false, breaks: false };
     (response, outcome)
 }

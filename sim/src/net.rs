@@ -553,7 +553,6 @@ impl AsyncWrite for SimStream {
             core.mark("a write had to wait for the client");
             return Poll::Pending;
         }
-        conn.blocked_since = None;
         let (spurious, short) = (conn.spurious, conn.short_write);
         if core.net.random.chance(spurious) {
             not_yet(core, cx);
@@ -565,6 +564,8 @@ impl AsyncWrite for SimStream {
         }
         let bytes = &bytes[..length];
         let conn = &mut core.net.conns[self.number];
+        // Not before: room that came too late was no room.
+        conn.blocked_since = None;
         conn.written += length as u64;
         conn.moved_at = now;
         core.net.bytes.1 += length as u64;
@@ -589,6 +590,7 @@ impl AsyncWrite for SimStream {
         if conn.server_ended.is_none() {
             conn.server_ended = Some(now);
             core.note(Kind::ServerEnd, self.number, 0);
+            core.server_ended(self.number);
             core.down(self.number, Parcel::End);
         }
         Poll::Ready(Ok(()))

@@ -167,6 +167,12 @@ options! {
     in_place,
     /// 1 if the time that handlers take counts for whether they are run in place; else they all are.
     paced,
+    /// Answers whose content is made while it is sent.
+    stream,
+    /// Of those, the ones that break off.
+    stream_break,
+    /// Between two pieces, at most.
+    stream_gap_us,
 }
 
 /// Off in most runs, otherwise in the range.
@@ -250,12 +256,18 @@ impl Options {
             request_timeout_ms: 0,
             in_place: 0,
             paced: 0,
+            stream: 0,
+            stream_break: 0,
+            stream_gap_us: 0,
         };
         // Options that came later are drawn last: so the others keep the values that they had.
         options.stop_ms = r.spread(1, options.heal_ms);
         options.request_timeout_ms = r.spread(500, 600_000);
         options.in_place = sometimes(r, 600, 50, 1000);
         options.paced = r.below(2);
+        options.stream = sometimes(r, 500, 10, 500);
+        options.stream_break = sometimes(r, faults, 10, 300);
+        options.stream_gap_us = [0, 100, 10_000, 100_000][r.below(4) as usize];
         options
     }
 

@@ -44,6 +44,16 @@ pub fn step(entry: &Entry) -> String {
         Kind::Die => format!("worker {a}: dies with request {b}"),
         Kind::Interrupt => format!("worker {a}: is interrupted in request {b}"),
         Kind::Abandon => format!("worker {a}: is given up with request {b}"),
+        Kind::Stream => {
+            let what = [
+                "begins the content",
+                "gives a piece",
+                "ends the content",
+                "breaks off the content",
+                "is not wanted for the rest",
+            ];
+            format!("worker {a}: {} of request {}", what[(b as usize & 0xff).min(4)], b >> 8)
+        }
         Kind::Io => {
             let what = ["does the I/O", "gives the I/O back", "has the I/O taken from it", "leaves the I/O"];
             format!("worker {a}: {}", what[b.min(3) as usize])

@@ -49,6 +49,8 @@ pub enum Kind {
     Sleep,
     /// A worker was woken: worker; 0.
     Wake,
+    /// A worker began a content, or gave a piece of it: worker; request << 8 | 0 begun, 1 a piece, 2 its end, 3 broken off, 4 unwanted.
+    Stream,
     /// Another does the I/O: worker; 0 it does, 1 it gave it back, 2 it was taken back, 3 the worker ended.
     Io,
     /// A worker died: worker; request.

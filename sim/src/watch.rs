@@ -43,7 +43,7 @@ impl Core {
             "accept errors"
         } else if (stats.bytes_read, stats.bytes_written) > net.bytes {
             "bytes"
-        } else if stats.requests_answered > self.answers {
+        } else if stats.requests_answered > self.answers + self.ending {
             "more answers than were written"
         } else if stats.connections_closed_by_reason.get("bug") > 0 {
             "a connection ended by a bug"
@@ -142,7 +142,7 @@ impl Core {
                 over(at.max(conn.last_answer_at), options.head_timeout_ms * MS).then_some("a head is not refused")
             }
             ((_, Some(at), None), _) => {
-                let late = over(at.max(conn.read_at), options.body_timeout_ms * MS)
+                let late = over(at.max(conn.read_at).max(conn.last_answer_at), options.body_timeout_ms * MS)
                     || over(at.max(conn.last_answer_at), options.request_timeout_ms * MS);
                 late.then_some("a body is not refused")
             }
