@@ -59,6 +59,19 @@ pub struct Outcome {
     pub virtual_ns: u64,
     /// The trace, if it was to be kept.
     pub trace: Vec<Entry>,
+    /// With the trace: when the depth of a queue changed. It is no part of the trace, which is what happened, but follows from it.
+    pub depths: Vec<Depth>,
+}
+
+/// How many tasks wait in a queue from a time on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Depth {
+    /// Nanoseconds since the beginning.
+    pub at: u64,
+    /// The lane; as many as there are workers for the overflow queue.
+    pub queue: usize,
+    /// Tasks.
+    pub depth: usize,
 }
 
 /// Where a run is.
@@ -87,6 +100,8 @@ struct World {
     now: u64,
     failed: bool,
     faults: Random,
+    /// The depths of all queues when they were last looked at, and how they changed; None if nobody wants to know.
+    depths: Option<(Vec<usize>, Vec<Depth>)>,
 }
 
 /// Runs a world to its end.
@@ -116,6 +131,7 @@ pub fn run(options: Options, keep_trace: bool) -> Outcome {
         looked_at: 0,
         now: 0,
         failed: false,
+        depths: keep_trace.then(Default::default),
         io: app.io(),
         io_blocked: false,
         core,
@@ -208,6 +224,9 @@ impl World {
             self.io_blocked = crew.is_io_blocked();
             self.app.pool.counters()
         });
+        if touched {
+            self.note_depths();
+        }
         let wakers = {
             let core = &mut *self.core.lock();
             if let Some((id, stats)) = polled {
@@ -227,6 +246,18 @@ impl World {
         };
         wakers.into_iter().for_each(std::task::Waker::wake);
         true
+    }
+
+    fn note_depths(&mut self) {
+        let Some((last, changes)) = &mut self.depths else { return };
+        let mut depths = self.app.pool.lane_depths();
+        depths.push(self.app.pool.depth() - depths.iter().sum::<usize>());
+        last.resize(depths.len(), 0);
+        for (queue, (before, depth)) in last.iter_mut().zip(depths).enumerate() {
+            if std::mem::replace(before, depth) != depth {
+                changes.push(Depth { at: self.now, queue, depth });
+            }
+        }
     }
 
     /// Nobody can act: looks at what waits, and lets time pass. False when nothing will ever happen.
@@ -366,6 +397,7 @@ impl World {
             overtaken_max: core.overtaken_max,
             virtual_ns: core.now(),
             trace: core.trace.take(),
+            depths: self.depths.unwrap_or_default().1,
         }
     }
 

@@ -121,7 +121,23 @@ fn the_trace_is_one_that_viewers_open_and_the_page_needs_nothing_else() {
         |phase: &str, pid: u64| events.iter().filter(|event| event["ph"] == phase && event["pid"] == pid).count();
     // Each connection and each handler that begins ends, on the track of its own.
     assert!(count("B", 2) > 0 && count("B", 2) == count("E", 2), "{} {}", count("B", 2), count("E", 2));
-    assert!(count("B", 1) > 0 && count("B", 1) >= count("E", 1));
+    assert!(count("B", 1) > 0 && count("B", 1) == count("E", 1), "{} {}", count("B", 1), count("E", 1));
+    // Each queue has a track, on which every depth is another than the one before, and the last is none.
+    let queues = outcome.options.workers as usize;
+    let mut tracks = std::collections::BTreeMap::<&str, Vec<u64>>::new();
+    for event in events.iter().filter(|event| event["ph"] == "C" && event["pid"] == 4) {
+        let name = event["name"].as_str().unwrap();
+        assert!(
+            name == "overflow"
+                || name.strip_prefix("lane ").is_some_and(|lane| lane.parse::<usize>().unwrap() < queues)
+        );
+        tracks.entry(name).or_default().push(event["args"]["tasks"].as_u64().unwrap());
+    }
+    assert!(!tracks.is_empty());
+    for (name, depths) in tracks {
+        assert!(depths.first() != Some(&0) && depths.windows(2).all(|pair| pair[0] != pair[1]), "{name}: {depths:?}");
+        assert_eq!(depths.last(), Some(&0), "{name}");
+    }
     let page = polygil_sim::picture::page(&outcome);
     assert!(
         !page.contains("\"DATA\"") && !page.contains("src=") && !page.contains("http://") && !page.contains("https://")
