@@ -7,7 +7,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Server, apps, request};
+use common::{Client, Server, apps, request};
 
 #[test]
 fn a_module_global_counts_per_interpreter_and_the_counts_add_up() {
@@ -129,6 +129,13 @@ fn the_rest_goes_on_beside_a_slow_handler() {
     assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
 }
 
+fn has_answer(client: &Client) -> bool {
+    client.stream.set_nonblocking(true).expect("a socket");
+    let there = client.stream.peek(&mut [0]).is_ok();
+    client.stream.set_nonblocking(false).expect("a socket");
+    there
+}
+
 #[test]
 fn sigterm_under_load_loses_no_accepted_request() {
     for signal in [15, 2] {
@@ -137,15 +144,17 @@ fn sigterm_under_load_loses_no_accepted_request() {
         for client in &mut clients {
             client.send(&request("GET", "/sleep?seconds=0.1", &[], b""));
         }
-        // The first answer shows that the others are accepted: they queue behind it.
-        assert_eq!(clients[0].answer("GET").text(), "slept");
+        // The first answer, whoever gets it, shows that the others are accepted: they queue behind it.
+        while !clients.iter().any(has_answer) {
+            std::thread::yield_now();
+        }
         server.signal(signal);
-        let answers: Vec<_> = clients[1..].iter_mut().map(|client| client.answer("GET")).collect();
+        let answers: Vec<_> = clients.iter_mut().map(|client| client.answer("GET")).collect();
         for answer in &answers {
             assert_eq!((answer.status, answer.text()), (200, "slept"), "signal {signal}");
         }
         // The first ones may have been written before the signal was read; the last came long after.
-        assert_eq!(answers[14].header("connection"), Some("close"), "signal {signal}");
+        assert!(answers.iter().any(|answer| answer.header("connection") == Some("close")), "signal {signal}");
         let mut server = server;
         let status = server.wait();
         assert_eq!(status.code(), Some(0), "signal {signal}:\n{}", server.log());
