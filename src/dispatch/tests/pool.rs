@@ -361,3 +361,35 @@ fn no_lane_starves_behind_another_whose_worker_is_stuck_too() {
     ran.sort_unstable();
     assert_eq!(ran, (4..oldest_end).collect::<Vec<_>>());
 }
+
+/// Which lane each eighth take of worker `index` of four is from, while its own lane never empties and those of `others`, counted
+/// from the one after its own, have tasks too.
+fn lanes_of_eighth_takes(index: usize, others: &[usize]) -> Vec<usize> {
+    let pool = Pool::new(options(4, 64, 0));
+    let mut worker = pool.worker(index);
+    for lane in std::iter::once(0).chain(others.iter().copied()) {
+        (0..64).for_each(|_| pool.submit_own((index + lane) % 4, lane).unwrap());
+    }
+    let mut eight = || {
+        let takes: Vec<_> = (0..8).map(|_| worker.step()).collect();
+        assert!(takes[..7].iter().all(|step| *step == Step::Run(0)), "{takes:?}");
+        match takes[7] {
+            Step::Run(lane) => lane,
+            ref step => panic!("{step:?}"),
+        }
+    };
+    (0..7).map(|_| eight()).collect()
+}
+
+#[test]
+fn every_eighth_take_begins_one_lane_further() {
+    for index in 0..4 {
+        assert_eq!(lanes_of_eighth_takes(index, &[1, 2, 3]), [1, 2, 3, 1, 2, 3, 1], "worker {index}");
+        // From an empty lane on to the next one, around all but its own.
+        assert_eq!(lanes_of_eighth_takes(index, &[1, 3]), [1, 3, 3, 1, 3, 3, 1], "worker {index}");
+        assert_eq!(lanes_of_eighth_takes(index, &[1, 2]), [1, 2, 1, 1, 2, 1, 1], "worker {index}");
+        assert_eq!(lanes_of_eighth_takes(index, &[3]), [3; 7], "worker {index}");
+        // And to its own when there is nothing in the others.
+        assert_eq!(lanes_of_eighth_takes(index, &[]), [0; 7], "worker {index}");
+    }
+}

@@ -129,6 +129,8 @@ fn a_waiting_task_expires_and_is_not_started() {
     assert!(sender.is_caller_gone());
     drop(receiver);
     assert!(sender.is_caller_gone());
+    assert!(!sender.start());
+    assert_eq!(sender.send(7), Err(7));
 }
 
 #[test]

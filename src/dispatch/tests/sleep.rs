@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::dispatch::lane::State;
-use crate::dispatch::sync::Ordering;
+use crate::dispatch::sync::{AtomicUsize, Gate, Ordering};
 use crate::dispatch::{Counters, Placement, Pool, PoolOptions, Refused, Step, Worker};
 
 fn pool(workers: usize) -> (Arc<Pool<u32>>, Vec<Worker<u32>>) {
@@ -99,6 +99,57 @@ fn a_sleep_with_a_limit_lasts_until_a_task_comes() {
     assert!(!thread.is_finished(), "it sleeps, although there is nothing to do");
     pool.submit(7).unwrap();
     assert_eq!(thread.join().unwrap(), (true, Step::Run(7)));
+}
+
+/// It has the lane's word say so: who blocks nowhere comes out of `park` without ever having been seen asleep.
+#[test]
+fn a_sleep_without_a_limit_lasts_until_a_task_comes() {
+    let (pool, mut workers) = pool(1);
+    let mut worker = workers.remove(0);
+    let thread = std::thread::spawn(move || {
+        worker.park();
+        worker.step()
+    });
+    while states(&pool) != [State::Parked] && !thread.is_finished() {
+        std::thread::yield_now();
+    }
+    assert!(!thread.is_finished(), "it sleeps, although there is nothing to do");
+    pool.submit(7).unwrap();
+    assert_eq!(thread.join().unwrap(), Step::Run(7));
+}
+
+/// Who waits at a gate looks when it comes and when it is told to, and goes on only when it has found the gate open.
+#[test]
+fn a_gate_is_looked_at_again_when_it_is_opened() {
+    struct Looks {
+        gate: Gate,
+        closed: AtomicUsize,
+        found: [AtomicUsize; 2],
+    }
+    let at = Arc::new(Looks { gate: Gate::new(), closed: AtomicUsize::new(1), found: Default::default() });
+    let found = |closed: usize| at.found[closed].load(Ordering::SeqCst);
+    let look = {
+        let at = Arc::clone(&at);
+        move || {
+            let closed = at.closed.load(Ordering::SeqCst);
+            at.found[closed].fetch_add(1, Ordering::SeqCst);
+            closed == 1
+        }
+    };
+    let thread = {
+        let at = Arc::clone(&at);
+        std::thread::spawn(move || at.gate.wait_while(look))
+    };
+    while found(1) == 0 && !thread.is_finished() {
+        std::thread::yield_now();
+    }
+    assert!(!thread.is_finished(), "it waits, for the gate is closed");
+    at.closed.store(0, Ordering::SeqCst);
+    at.gate.open();
+    thread.join().unwrap();
+    // It may be woken for no reason and look once more, but that it is open is seen once.
+    assert!(found(1) >= 1);
+    assert_eq!(found(0), 1);
 }
 
 #[test]
