@@ -332,6 +332,48 @@ fn a_closed_pool_is_not_searched() {
     assert_eq!(pool.depth(), 1);
 }
 
+/// A search has other's tasks in its hand, one at a time: it is not the moment to close the queue that they go back to.
+#[test]
+fn a_close_waits_for_a_search() {
+    /// What is done when somebody asks whether the task is stale. It never is.
+    type Task = (u32, Option<Arc<dyn Fn() + Send + Sync>>);
+    let pool: Arc<Pool<Task>> = Pool::with_stale(options(1, 2, 0), |(_, asked)| {
+        asked.iter().for_each(|asked| asked());
+        false
+    });
+    let (begin, begins) = std::sync::mpsc::channel();
+    let closer = std::thread::spawn({
+        let pool = Arc::clone(&pool);
+        move || {
+            begins.recv().unwrap();
+            pool.close();
+        }
+    });
+    let seen = Arc::downgrade(&pool);
+    let asked = move || {
+        begin.send(()).unwrap();
+        let pool = seen.upgrade().unwrap();
+        // It cannot be closed before this returns; if it can, it has time to.
+        for _ in 0..10_000 {
+            if pool.is_closed() {
+                break;
+            }
+            std::thread::yield_now();
+        }
+    };
+    assert!(pool.submit((0, Some(Arc::new(asked)))).is_ok());
+    assert!(pool.submit((1, None)).is_ok());
+    pool.caller_left();
+    let refused = match pool.submit((2, None)) {
+        Err(Refused::Full((task, _))) => format!("full: {task}"),
+        Err(Refused::Closed((task, _))) => format!("closed: {task}"),
+        Ok(()) => "taken".to_owned(),
+    };
+    assert_eq!(refused, "full: 2");
+    closer.join().unwrap();
+    assert_eq!(pool.fail_all_waiting().iter().map(|task| task.0).collect::<Vec<_>>(), [0, 1]);
+}
+
 #[test]
 fn no_lane_starves_behind_another_whose_worker_is_stuck_too() {
     let pool = pool(4, 4, 0);
