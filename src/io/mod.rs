@@ -58,7 +58,7 @@ const HANDOVER_MAX: Duration = Duration::from_millis(2);
 /// Polls of tasks in a row before the lane gets its turn. Well below the lane's default depth, so that tasks find room.
 const TICKS_PER_TURN: usize = 32;
 /// Turns in a row before the sockets are asked for news.
-const TURNS_PER_POLL: usize = 8;
+const TURNS_PER_POLL: usize = 4;
 
 /// The holder that is no worker.
 const RELIEF: usize = usize::MAX;
@@ -124,6 +124,8 @@ struct State {
 thread_local! {
     /// The lane of the worker whose thread this is, as long as it does the I/O.
     static HERE: Cell<Option<usize>> = const { Cell::new(None) };
+    /// A connection has nothing more to do before this thread's lane had its turn.
+    static LANE_DUE: Cell<bool> = const { Cell::new(false) };
 }
 
 impl Io {
@@ -164,6 +166,23 @@ impl Io {
     pub(crate) fn lane_for(&self, route: RouteId) -> Option<usize> {
         let short = self.pace.next(route);
         HERE.get().filter(|_| short)
+    }
+
+    /// Waits for the reply to a task that this thread has just put into its own lane, for as long as it takes to run the lane;
+    /// ready with None where that is not enough. What a connection prepares for a long wait, it need not prepare for this one.
+    pub(crate) async fn reply_from_here<R: Future + Unpin>(&self, reply: &mut R) -> Option<R::Output> {
+        // Others put theirs into the lane first; who comes around twice has it run.
+        for again in [false, true] {
+            if HERE.get().is_none() {
+                break;
+            }
+            LANE_DUE.set(again);
+            future::yield_now().await;
+            if let Some(replied) = future::poll_once(&mut *reply).await {
+                return Some(replied);
+            }
+        }
+        None
     }
 
     /// Has tasks for short routes go into this lane until what it gives is dropped: for a thread that does the I/O and is that
@@ -255,8 +274,9 @@ impl Io {
     /// Does the I/O and what it brings. True when the worker is over, false when another has the I/O.
     async fn hold(&self, worker: &mut Worker<Task>, turn: &mut dyn FnMut(&mut Worker<Task>) -> Turn) -> bool {
         let mut turns = 0;
+        let mut ticked = true;
         loop {
-            let ticked = (0..TICKS_PER_TURN).take_while(|_| self.executor.try_tick()).count() > 0;
+            LANE_DUE.set(false);
             self.beat.fetch_add(1, Relaxed);
             let ran = turn(worker);
             self.beat.fetch_add(1, Relaxed);
@@ -272,12 +292,16 @@ impl Io {
                 if self.dozes.load(SeqCst) {
                     self.wake_relief();
                 }
-            } else {
-                turns += 1;
-                if turns % TURNS_PER_POLL == 0 {
-                    future::yield_now().await;
-                }
+                // What it ticked may have put a task into the lane.
+                ticked = true;
+                continue;
             }
+            turns += 1;
+            if turns % TURNS_PER_POLL == 0 {
+                future::yield_now().await;
+            }
+            let ticks = (0..TICKS_PER_TURN).take_while(|_| !LANE_DUE.get() && self.executor.try_tick());
+            ticked = ticks.count() > 0;
         }
     }
 

@@ -5,20 +5,19 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
 use async_io::Async;
-use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, Stream, stream};
+use futures_lite::{AsyncReadExt, Stream, stream};
 use socket2::{Domain, Socket, Type};
 
 use super::Signal;
 use super::env::{Listener, Peer};
+use super::socket::SmolStream;
 use crate::config::{Config, Place};
 
 /// Opens the sockets that `config` asks for: its Unix socket if it names one, else its host and port.
@@ -196,11 +195,11 @@ impl Listener for SmolListener {
                 let _ = stream.get_ref().set_nodelay(true);
                 let local = address.ip().is_unspecified().then(|| stream.get_ref().local_addr().ok()).flatten();
                 let server = local.unwrap_or(*address);
-                Ok((SmolStream::Tcp(stream), Peer { client: Some(client), server: Some(server) }))
+                Ok((SmolStream::tcp(stream), Peer { client: Some(client), server: Some(server) }))
             }
             Kind::Unix { listener, .. } => {
                 let (stream, _) = listener.accept().await?;
-                Ok((SmolStream::Unix(stream), Peer::default()))
+                Ok((SmolStream::unix(stream), Peer::default()))
             }
         }
     }
@@ -263,45 +262,6 @@ impl Drop for SocketFile {
             // Nothing is lost if it stays: the next server replaces a stale socket.
             let _ = fs::remove_file(&self.path);
         }
-    }
-}
-
-/// A connection of production.
-#[derive(Debug)]
-pub enum SmolStream {
-    /// Over TCP.
-    Tcp(Async<TcpStream>),
-    /// Over a Unix socket.
-    Unix(Async<UnixStream>),
-}
-
-impl AsyncRead for SmolStream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            SmolStream::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
-            SmolStream::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for SmolStream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            SmolStream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            SmolStream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    /// Closes the write half; the read half stays open until the stream is dropped.
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(match self.get_mut() {
-            SmolStream::Tcp(stream) => stream.get_ref().shutdown(Shutdown::Write),
-            SmolStream::Unix(stream) => stream.get_ref().shutdown(Shutdown::Write),
-        })
     }
 }
 

@@ -257,7 +257,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
             server: self.peer.server,
             reply: sender,
         };
-        let submitted = match self.server.app.io.lane_for(route) {
+        let lane = self.server.app.io.lane_for(route);
+        let submitted = match lane {
             Some(lane) => self.server.app.pool.submit_own(lane, task),
             None => self.server.app.pool.submit(task),
         };
@@ -273,10 +274,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
         let submitted = self.server.clock.now();
         let deadline = submitted.saturating_add(self.server.app.queue_timeout(route));
         // A reply that is there at once leaves together with the answers before it. Otherwise those go first.
-        let mut replied = future::poll_once(&mut receiver).await.map(|reply| match reply {
-            Ok(answer) => Replied::Reply(answer),
-            Err(_) => Replied::Lost,
-        });
+        let mut replied = future::poll_once(&mut receiver).await;
+        if replied.is_none() && lane.is_some() {
+            replied = self.server.app.io.reply_from_here(&mut receiver).await;
+        }
+        let mut replied = replied.map(|reply| reply.map_or(Replied::Lost, Replied::Reply));
         if replied.is_none() {
             self.admission.ticket.wait_since(submitted);
             if let Err(closed) = self.flush().await {

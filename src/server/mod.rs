@@ -18,6 +18,7 @@ mod drive;
 pub mod env;
 mod metrics;
 mod overview;
+mod socket;
 mod stats;
 #[cfg(test)]
 mod testing;
@@ -34,10 +35,11 @@ use futures_lite::{Stream, future};
 
 pub use self::access::ACCESS_TARGET;
 pub use self::admin::Admin;
-pub use self::bind::{SmolListener, SmolStream, bind, bind_admin, signals_from};
+pub use self::bind::{SmolListener, bind, bind_admin, signals_from};
 pub use self::descriptors::descriptors_for;
 pub use self::drain::{DRAIN_IDLE_GRACE, DrainEnd, DrainReport, Unfinished, run};
 pub use self::overview::{Depths, Health, HealthCell, Overview, RunningOverview, WorkersOverview};
+pub use self::socket::SmolStream;
 pub use self::stats::{Closed, Counters, Named, Stats};
 
 use self::drain::Gate;
