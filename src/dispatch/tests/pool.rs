@@ -171,6 +171,12 @@ fn depths_of_zero_and_no_workers_are_taken_for_one() {
 }
 
 #[test]
+fn a_worker_knows_its_lane() {
+    let pool = pool(3, 1, 0);
+    assert_eq!([0, 1, 2, 3, 7].map(|index| pool.worker(index).index()), [0, 1, 2, 0, 1]);
+}
+
+#[test]
 fn a_closed_pool_takes_nothing_and_gives_out_what_it_has() {
     let pool = pool(2, 1, 1);
     let mut workers = workers(&pool, 2);

@@ -23,6 +23,15 @@ fn sleeping(pool: &Pool<u32>) -> usize {
     pool.sleeping.0.load(Ordering::Relaxed)
 }
 
+/// Waits for what has to come: no mistake makes a test wait for ever.
+fn until(come: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !come() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it never comes");
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn the_word_says_what_a_worker_does() {
     let (pool, mut workers) = pool(1);
@@ -93,9 +102,7 @@ fn a_sleep_with_a_limit_lasts_until_a_task_comes() {
     let (pool, mut workers) = pool(1);
     let mut worker = workers.remove(0);
     let thread = std::thread::spawn(move || (worker.park_timeout(Duration::from_secs(3600)), worker.step()));
-    while states(&pool) != [State::Parked] && !thread.is_finished() {
-        std::thread::yield_now();
-    }
+    until(|| states(&pool) == [State::Parked] || thread.is_finished());
     assert!(!thread.is_finished(), "it sleeps, although there is nothing to do");
     pool.submit(7).unwrap();
     assert_eq!(thread.join().unwrap(), (true, Step::Run(7)));
@@ -110,9 +117,7 @@ fn a_sleep_without_a_limit_lasts_until_a_task_comes() {
         worker.park();
         worker.step()
     });
-    while states(&pool) != [State::Parked] && !thread.is_finished() {
-        std::thread::yield_now();
-    }
+    until(|| states(&pool) == [State::Parked] || thread.is_finished());
     assert!(!thread.is_finished(), "it sleeps, although there is nothing to do");
     pool.submit(7).unwrap();
     assert_eq!(thread.join().unwrap(), Step::Run(7));
@@ -140,9 +145,7 @@ fn a_gate_is_looked_at_again_when_it_is_opened() {
         let at = Arc::clone(&at);
         std::thread::spawn(move || at.gate.wait_while(look))
     };
-    while found(1) == 0 && !thread.is_finished() {
-        std::thread::yield_now();
-    }
+    until(|| found(1) > 0 || thread.is_finished());
     assert!(!thread.is_finished(), "it waits, for the gate is closed");
     at.closed.store(0, Ordering::SeqCst);
     at.gate.open();
