@@ -23,7 +23,6 @@
 //! - Content-Length that is repeated or a list is refused even where all values are the same (RFC 9112, 6.3 lets it be repaired).
 //! - Content-Length beside Transfer-Encoding is refused (RFC 9112, 6.1 lets the latter win), and so is the latter on HTTP/1.0.
 //! - Folded lines are refused (RFC 9112, 5.2 lets them be joined by spaces).
-//! - HTTP/1.2 to HTTP/1.9, which do not exist, are 505 (RFC 9110, 2.5 suggests to take them for 1.1).
 //! - Host has a name in it, always (RFC 9110, 4.2.1), and the same one as an absolute target (RFC 9112, 3.2.2 lets the latter win).
 
 mod body;

@@ -99,11 +99,11 @@ pub(super) fn parse(line: &[u8], limits: &Limits) -> Result<RequestLine, Protoco
     })
 }
 
-/// RFC 9112, 2.3. Versions 1.2 to 1.9 do not exist; a client that names one is refused like any other that is not understood.
+/// RFC 9112, 2.3. What names a higher minor version than ours is in ours for us (RFC 9110, 6.2).
 fn minor_version(version: &[u8]) -> Result<u8, ProtocolError> {
     match version {
-        b"HTTP/1.1" => Ok(1),
         b"HTTP/1.0" => Ok(0),
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9'] => Ok(1),
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
             let detail = "this server speaks HTTP/1.1 and HTTP/1.0 (RFC 9110, 15.6.6)";
             Err(ProtocolError::new(Failure::VersionNotSupported, detail))

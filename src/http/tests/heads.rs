@@ -112,11 +112,29 @@ fn request_lines_have_one_form() {
     ] {
         assert_eq!(line(bad).0, 400, "{bad:?}");
     }
-    for version in ["HTTP/2.0", "HTTP/0.9", "HTTP/1.2", "HTTP/3.0"] {
+    for version in ["HTTP/2.0", "HTTP/0.9", "HTTP/0.0", "HTTP/3.0", "HTTP/9.1"] {
         let expected = (505, "this server speaks HTTP/1.1 and HTTP/1.0 (RFC 9110, 15.6.6)".to_owned());
         assert_eq!(line(&format!("GET / {version}")), expected, "{version}");
     }
     assert_eq!(refused(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").0, 505);
+}
+
+/// RFC 9110, 6.2: a minor version that is higher than ours is ours.
+#[test]
+fn a_higher_minor_version_is_1_1() {
+    for minor in 1..=9 {
+        let bytes = format!("GET / HTTP/1.{minor}\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n");
+        let (seen, out) = run_with(Limits::default(), &[bytes.as_bytes()], false);
+        let expected = [Seen::Head("GET /".into()), Seen::End, Seen::Head("GET /b".into()), Seen::End];
+        assert_eq!(seen, expected, "HTTP/1.{minor} persists");
+        assert_eq!(out.windows(9).filter(|window| window == b"HTTP/1.1 ").count(), 2, "HTTP/1.{minor}");
+        assert_eq!(head_of(bytes.as_bytes()).minor_version(), 1);
+        let without_host = format!("GET / HTTP/1.{minor}\r\n\r\n");
+        assert_eq!(refused(without_host.as_bytes()).0, 400);
+        let chunked =
+            format!("POST / HTTP/1.{minor}\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n");
+        assert_eq!(run(chunked.as_bytes())[1..], [Seen::Body(b"x".to_vec()), Seen::End]);
+    }
 }
 
 #[test]
