@@ -185,6 +185,7 @@ fn value(draw: &mut Unstructured<'_>) -> Result<Vec<u8>> {
 fn is_plain(given: &Response) -> bool {
     let names: Vec<_> = given.headers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
     (200..600).contains(&given.status)
+        && given.status != 426
         && (given.body.is_empty() || !matches!(given.status, 204 | 205 | 304))
         && given.headers.iter().zip(&names).all(|((_, value), name)| {
             let own = ["content-length", "transfer-encoding", "connection", "keep-alive", "upgrade", "trailer"];

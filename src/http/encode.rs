@@ -149,6 +149,11 @@ fn validate(response: &Response) -> Result<Given, InvalidResponse> {
     if !(200..=599).contains(status) {
         return refuse(format!("{status} is not the status of a final response (RFC 9110, 15)"));
     }
+    if *status == 426 {
+        return refuse(
+            "a 426 says in Upgrade what to speak instead, and there is nothing (RFC 9110, 15.5.22)".to_owned(),
+        );
+    }
     if matches!(status, 204 | 205 | 304) && !body.is_empty() {
         return refuse(format!("a {status} has no content (RFC 9110, 15)"));
     }

@@ -1,4 +1,4 @@
-//! The reason phrases of status lines (RFC 9112, 4), as the IANA registry of status codes has them.
+//! The reason phrases of status lines (RFC 9112, 4), as the IANA registry of status codes has them, but that of 426: it is not sent.
 
 /// The phrase of a status code; empty for a code that has none, as the grammar allows.
 pub(super) fn reason(status: u16) -> &'static str {
@@ -44,7 +44,6 @@ pub(super) fn reason(status: u16) -> &'static str {
         423 => "Locked",
         424 => "Failed Dependency",
         425 => "Too Early",
-        426 => "Upgrade Required",
         428 => "Precondition Required",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",

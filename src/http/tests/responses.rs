@@ -81,6 +81,7 @@ fn responses_that_would_break_the_framing_are_refused() {
         Response { status: 205, ..ok() },
         Response { status: 100, body: vec![], ..ok() },
         Response { status: 101, body: vec![], ..ok() },
+        Response { status: 426, ..ok() },
         Response { status: 0, ..ok() },
         Response { status: u16::MAX, ..ok() },
         Response { headers: vec![("date".into(), b"a"[..].into()), ("Date".into(), b"b"[..].into())], ..ok() },
@@ -244,7 +245,6 @@ fn each_status_has_its_registered_phrase() {
         423 Locked
         424 Failed Dependency
         425 Too Early
-        426 Upgrade Required
         428 Precondition Required
         429 Too Many Requests
         431 Request Header Fields Too Large
@@ -265,7 +265,8 @@ fn each_status_has_its_registered_phrase() {
         (status.parse::<u16>().expect("a code"), phrase)
     });
     let mut next = registered.next();
-    for status in 200..=599 {
+    // A 426 is not sent: it would need a field that the server has nothing to put into.
+    for status in (200..=599).filter(|status| *status != 426) {
         let expected = match next {
             Some((code, phrase)) if code == status => {
                 next = registered.next();
