@@ -105,6 +105,7 @@ fn a_sleep_with_a_limit_lasts_until_a_task_comes() {
     until(|| states(&pool) == [State::Parked] || thread.is_finished());
     assert!(!thread.is_finished(), "it sleeps, although there is nothing to do");
     pool.submit(7).unwrap();
+    until(|| thread.is_finished());
     assert_eq!(thread.join().unwrap(), (true, Step::Run(7)));
 }
 
@@ -120,6 +121,7 @@ fn a_sleep_without_a_limit_lasts_until_a_task_comes() {
     until(|| states(&pool) == [State::Parked] || thread.is_finished());
     assert!(!thread.is_finished(), "it sleeps, although there is nothing to do");
     pool.submit(7).unwrap();
+    until(|| thread.is_finished());
     assert_eq!(thread.join().unwrap(), Step::Run(7));
 }
 
@@ -149,6 +151,7 @@ fn a_gate_is_looked_at_again_when_it_is_opened() {
     assert!(!thread.is_finished(), "it waits, for the gate is closed");
     at.closed.store(0, Ordering::SeqCst);
     at.gate.open();
+    until(|| thread.is_finished());
     thread.join().unwrap();
     // It may be woken for no reason and look once more, but that it is open is seen once.
     assert!(found(1) >= 1);
