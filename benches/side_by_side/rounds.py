@@ -52,9 +52,11 @@ def rotated(servers: list[Server], round_: int) -> list[Server]:
 def headline(server: Server, many: int) -> tuple[list[str], list[str]]:
     """What is asked of a server in every round, and what in the fewer rounds of the rest."""
     if server.only:
-        return ["json"], ["pipelined", "json-1", "close"]
+        return ["json", "json-1000"], ["pipelined", "json-1", "close"]
     if server.name.endswith(f"-{6 * many}") and server.family == "polygil":
         return ["memory"], []
+    if server.name.endswith(f"-{2 * many}"):
+        return ["mixed-cpu"], ["mixed-wait"]
     every = ["json"]
     default = server.name.endswith(("-1", f"-{many}"))
     if server.family in HEADLINE_CPU and default:

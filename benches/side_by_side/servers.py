@@ -44,7 +44,7 @@ class Server:
 
 
 def polygil_servers(program: str, prefix: str = "polygil") -> list[Server]:
-    """One worker, as many as there are cores, and those with each placement that is not the default."""
+    """One worker, as many as there are cores, those with each placement that is not the default, and twice as many."""
     def server(name: str, about: str, *options: str) -> Server:
         command = [program, "serve", "polygil_app:app", "--app-dir", str(APPS), "--port", "{port}", "--log-level", "warn",
                    *ROOM, *options]
@@ -56,15 +56,16 @@ def polygil_servers(program: str, prefix: str = "polygil") -> list[Server]:
         server(f"{many}-{placement}", f"{many} workers, {placement}", "--workers", many, "--placement", placement)
         for placement in ("round-robin", "least-loaded")
     ]
+    servers.append(server(str(2 * int(many)), f"{2 * int(many)} workers", "--workers", str(2 * int(many))))
     return servers
 
 
 def all_servers(polygil: str, constant: str) -> list[Server]:
-    """Every server, those with one process and those with as many as there are cores."""
+    """Every server, with one process and with as many as there are cores; the fastest under mixed load also with twice as many."""
     many = max(2, CORES)
     servers = polygil_servers(polygil)
     servers.append(Server("constant", "constant", "smol, a constant answer, no Python", [constant, "{port}"], only="/json"))
-    for count in (1, many):
+    for count in (1, many, 2 * many):
         processes = f"{count} process{'es' * (count > 1)}"
         suffix = f"-{count}"
         servers.append(Server(f"uvicorn{suffix}", "uvicorn", f"uvloop, httptools, {processes}", [
@@ -76,6 +77,8 @@ def all_servers(polygil: str, constant: str) -> list[Server]:
                 "--no-ws", "--log-level", "warning", f"{interface}:app"])
             for interface in ("rsgi", "asgi", "wsgi")
         ]
+        if count > many:
+            continue
         servers.append(Server(f"robyn{suffix}", "robyn", f"its own router, {processes}", [
             str(BIN / "python"), str(APPS / "robyn_app.py"), "--processes", str(count), "--log-level", "WARN",
             "--disable-openapi"], {"PORT": "{port}"}))
