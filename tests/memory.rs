@@ -42,6 +42,17 @@ fn a_million_requests_leave_resident_memory_where_it_was() {
 }
 
 #[test]
+fn twelve_workers_of_hello_fit_into_eighty_mebibytes_and_two_into_forty() {
+    for (workers, mebibytes_max) in [("2", 40), ("12", 80)] {
+        let server = Server::start_in(&root().join("examples"), "hello:app", &["--workers", workers]);
+        load(&server, 8, 2_000, &[("/", 200)]);
+        let resident = server.resident_kib();
+        println!("resident with {workers} workers: {resident} KiB");
+        assert!(resident <= mebibytes_max * 1024, "{workers} workers take {resident} KiB");
+    }
+}
+
+#[test]
 fn an_interpreter_of_hello_costs_at_most_five_mebibytes() {
     let resident = |workers: &str| {
         let server = Server::start_in(&root().join("examples"), "hello:app", &["--workers", workers]);
