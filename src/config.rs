@@ -106,7 +106,7 @@ options! {
     }
     "What it runs" {
         app_dir: PathBuf = ".", kinds::directory, Some("DIR"), "Directory to import the app from; it comes first on sys.path.";
-        workers: usize = "auto", kinds::workers, Some("N"), "Workers, each a thread with an interpreter and a GIL of its own; auto is the cores that this process may use (affinity and cgroup quota).";
+        workers: usize = "auto", kinds::workers, Some("N"), "Workers, each a thread with an interpreter and a GIL of its own; auto is the cores that this process may use (affinity and cgroup quota); twice as many keep short handlers quick beside long ones.";
         pin: bool = "true", kinds::switch, None, "Pin each worker to one core.";
         io_threads: usize = "1", kinds::up_to::<256, _>, Some("N"), "Threads for sockets and HTTP.";
         lazy: bool = "false", kinds::switch, None, "Look handlers up at their first request, and serve missing ones with their 5xx, instead of failing the start.";
