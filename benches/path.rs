@@ -8,25 +8,21 @@
 //! worker on the same thread that gives one response to everything: a connection in memory, smol's executor, the machine's clock. What a
 //! call into Python and the conversion of its value add is measured by benches/dispatch_cost.py, the queues between threads by
 //! benches/dispatch.rs.
-//! Of the allocations of `protocol` and `whole`, two for each request are the response's own: its fields and its content.
+//! Of the allocations of `protocol` two for each request are the response's own, its fields and its content; in `whole` they are made in the
+//! memory of the answer before.
 
-use std::collections::VecDeque;
-use std::io;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+#[path = "../tests/common/world.rs"]
+mod world;
 
 use divan::counter::ItemsCount;
 use divan::{AllocProfiler, Bencher, black_box};
-use futures_lite::{AsyncRead, AsyncWrite, future};
-use polygil::config::Config;
-use polygil::dispatch::{Placement, Pool, PoolOptions, Step, Worker};
+use futures_lite::future;
+use polygil::dispatch::{Placement, Pool, PoolOptions, Step};
 use polygil::http::{Connection, Event, Limits, Response};
 use polygil::router::{Found, RouteSpec, Router};
-use polygil::server::env::{Listener, Peer, SmolSpawn, SystemClock};
-use polygil::server::{App, ServerOptions, Signal, run};
-use polygil::task::{Answer, Task, answer_slot};
-use smol::Executor;
+use polygil::task::{Answer, answer_slot};
+
+use self::world::World;
 
 #[global_allocator]
 static ALLOC: AllocProfiler = AllocProfiler::system();
@@ -81,7 +77,7 @@ mod protocol {
                 }
             }
             out.clear();
-            connection.send(response(), DATE, &mut out).expect("a valid response")
+            connection.send(&response(), DATE, &mut out).expect("a valid response")
         });
     }
 
@@ -111,7 +107,7 @@ fn reply(bencher: Bencher<'_, '_>) {
         assert!(future::block_on(future::poll_once(&mut receiver)).is_none());
         assert!(sender.start());
         assert!(sender.send(response()).is_ok());
-        matches!(future::block_on(receiver), Ok(Answer::Whole(_)))
+        matches!(future::block_on(receiver), Ok(Answer::Whole(..)))
     });
 }
 
@@ -129,7 +125,7 @@ fn dispatch(bencher: Bencher<'_, '_>, placement: Placement) {
 /// The whole way, for as many requests at once on one connection as the argument says.
 #[divan::bench(args = [1, 16], sample_size = 100)]
 fn whole(bencher: Bencher<'_, '_>, at_once: usize) {
-    let mut world = World::new();
+    let mut world = World::new(router());
     let requests = SMALL.repeat(at_once);
     let expected = at_once * world.answer_length(SMALL);
     bencher.counter(ItemsCount::new(at_once)).bench_local(|| assert_eq!(world.exchange(&requests), expected));
@@ -138,124 +134,7 @@ fn whole(bencher: Bencher<'_, '_>, at_once: usize) {
 /// The same for what a browser sends, to a route with a parameter.
 #[divan::bench(sample_size = 100)]
 fn whole_browser(bencher: Bencher<'_, '_>) {
-    let mut world = World::new();
+    let mut world = World::new(router());
     let expected = world.answer_length(BROWSER);
     bencher.counter(ItemsCount::new(1_u32)).bench_local(|| assert_eq!(world.exchange(BROWSER), expected));
-}
-
-/// Both directions of the one connection.
-#[derive(Default)]
-struct Wire {
-    to_server: VecDeque<u8>,
-    /// How much the server has written; what it wrote is nobody's business here.
-    written: usize,
-    reader: Option<Waker>,
-}
-
-#[derive(Clone, Default)]
-struct Stream(Arc<Mutex<Wire>>);
-
-impl Stream {
-    fn wire(&self) -> std::sync::MutexGuard<'_, Wire> {
-        self.0.lock().expect("nobody panics with it")
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut wire = self.wire();
-        if wire.to_server.is_empty() {
-            wire.reader = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        Poll::Ready(io::Read::read(&mut wire.to_server, buffer))
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, _cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.wire().written += bytes.len();
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// A listener to which one client has connected, and nobody else will.
-struct One(Mutex<Option<Stream>>);
-
-impl Listener for One {
-    type Stream = Stream;
-
-    async fn accept(&self) -> io::Result<(Stream, Peer)> {
-        let waiting = self.0.lock().expect("nobody panics with it").take();
-        match waiting {
-            Some(stream) => Ok((stream, Peer::default())),
-            None => future::pending().await,
-        }
-    }
-
-    fn place(&self) -> String {
-        "memory".to_owned()
-    }
-}
-
-/// The server, its one connection and its one worker, all on this thread.
-struct World {
-    executor: Arc<Executor<'static>>,
-    stream: Stream,
-    worker: Worker<Task>,
-    _signals: smol::channel::Sender<Signal>,
-}
-
-impl World {
-    fn new() -> World {
-        let sizes = PoolOptions { workers: 1, lane_depth: 64, overflow_depth: 512, placement: Placement::IdleFirst };
-        let pool = Pool::with_stale(sizes, |task: &Task| task.reply.is_caller_gone());
-        let worker = pool.worker(0);
-        let app = Arc::new(App::new(Arc::new(router()), pool, ServerOptions::new(&Config::default(), "bench")));
-        let executor = Arc::new(Executor::new());
-        let (signals, stream_of_signals) = smol::channel::unbounded();
-        let stream = Stream::default();
-        let listener = One(Mutex::new(Some(stream.clone())));
-        let spawn = SmolSpawn(executor.clone());
-        let server = run(app, vec![listener], stream_of_signals, || 0, SystemClock::new(), spawn);
-        executor.spawn(server).detach();
-        World { executor, stream, worker, _signals: signals }
-    }
-
-    /// Sends the requests, and lets everybody do what there is to do. How many bytes came back.
-    fn exchange(&mut self, requests: &str) -> usize {
-        let reader = {
-            let mut wire = self.stream.wire();
-            wire.to_server.extend(requests.as_bytes());
-            wire.written = 0;
-            wire.reader.take()
-        };
-        if let Some(reader) = reader {
-            reader.wake();
-        }
-        loop {
-            while self.executor.try_tick() {}
-            match self.worker.step() {
-                Step::Run(task) => {
-                    assert!(task.reply.start());
-                    assert!(task.reply.send(response()).is_ok());
-                }
-                Step::Park | Step::Exit => return self.stream.wire().written,
-            }
-        }
-    }
-
-    fn answer_length(&mut self, request: &str) -> usize {
-        let length = self.exchange(request);
-        assert!(length > 100, "an answer to {request}");
-        length
-    }
 }

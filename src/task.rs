@@ -19,6 +19,8 @@ pub struct Task {
     pub params: Vec<String>,
     /// Head and whole body.
     pub request: Request,
+    /// Empty: the memory of an answer that is done with, for the next one.
+    pub spare: Response,
     /// The peer's address; None on a Unix socket.
     pub client: Option<SocketAddr>,
     /// The address it connected to; None on a Unix socket.
@@ -30,16 +32,40 @@ pub struct Task {
 /// What comes back.
 #[derive(Debug)]
 pub enum Answer {
-    /// A response with all of its content.
-    Whole(Response),
+    /// A response with all of its content; and the request, if whoever answered gives it back, for its memory.
+    Whole(Response, Option<Request>),
     /// A response without its content, and where that comes from.
     Streamed(Response, ContentReader),
+}
+
+impl Task {
+    /// Answers with a whole response, and gives the request back with it. Gives the response back when it is not wanted.
+    pub fn finish(self, response: Response) -> Result<(), Response> {
+        let Task { request, reply, .. } = self;
+        reply.0.finish(Answer::Whole(response, Some(request))).map_err(Answer::into_response)
+    }
+}
+
+impl Answer {
+    fn into_response(self) -> Response {
+        match self {
+            Answer::Whole(response, _) | Answer::Streamed(response, _) => response,
+        }
+    }
 }
 
 /// Makes the slot of one answer.
 pub fn answer_slot() -> (AnswerSender, ReplyReceiver<Answer>) {
     let (sender, receiver) = reply::channel();
     (AnswerSender(sender), receiver)
+}
+
+/// The slot of the next answer, in the one of the last if that is free by now.
+pub fn next_answer_slot(before: Option<ReplyReceiver<Answer>>) -> (AnswerSender, ReplyReceiver<Answer>) {
+    match before.and_then(|mut receiver| Some((AnswerSender(receiver.renew()?), receiver))) {
+        Some(slot) => slot,
+        None => answer_slot(),
+    }
 }
 
 /// Where an answer goes: a [`ReplySender`] that knows what it sends.
@@ -54,9 +80,7 @@ impl AnswerSender {
 
     /// Answers with a whole response. Gives it back when it is not wanted, as [`ReplySender::send`] does.
     pub fn send(&self, response: Response) -> Result<(), Response> {
-        self.0.send(Answer::Whole(response)).map_err(|answer| match answer {
-            Answer::Whole(response) | Answer::Streamed(response, _) => response,
-        })
+        self.0.send(Answer::Whole(response, None)).map_err(Answer::into_response)
     }
 
     /// Answers with a response whose content follows. False when it is not wanted.

@@ -150,7 +150,7 @@ fn drive(bytes: &[u8], piece: usize) {
             },
             Ok(Event::End) => {
                 out.clear();
-                connection.send(answer(0, b""), DATE, &mut out).expect("a valid response");
+                connection.send(&answer(0, b""), DATE, &mut out).expect("a valid response");
             }
             Ok(Event::Closed) | Err(_) => return,
             Ok(_) => {}

@@ -122,7 +122,7 @@ pub fn drive<'d>(limits: &Limits, pieces: impl IntoIterator<Item = &'d [u8]>, eo
             Ok(Event::End) => {
                 trace.seen.push(Seen::End);
                 assert_eq!(connection.next_event(), Ok(Event::Paused), "nothing is looked at before the answer");
-                let after = connection.send(answer(number, &content), DATE, &mut trace.out).expect("a valid response");
+                let after = connection.send(&answer(number, &content), DATE, &mut trace.out).expect("a valid response");
                 assert!(!matches!(after, AfterResponse::DrainThenClose { .. }), "a complete request leaves nothing");
                 number += 1;
             }
@@ -135,7 +135,7 @@ pub fn drive<'d>(limits: &Limits, pieces: impl IntoIterator<Item = &'d [u8]>, eo
             Err(error) => {
                 assert_eq!(connection.next_event(), Ok(Event::Closed), "an error is told once");
                 trace.seen.push(Seen::Error(error.failure.status(), error.detail.clone().into_owned()));
-                let after = connection.send(error.failure.response(&error.detail), DATE, &mut trace.out);
+                let after = connection.send(&error.failure.response(&error.detail), DATE, &mut trace.out);
                 assert_ne!(after.expect("a valid response"), AfterResponse::KeepAlive, "a refusal ends the connection");
                 assert_eq!(connection.next_event(), Ok(Event::Closed), "nothing follows a refusal");
             }

@@ -62,7 +62,7 @@ fn run(limits: Limits, data: &[u8], moments: usize) {
             }
             Ok(Event::End) => {
                 let head = present.take().expect("a request that ends has begun");
-                connection.send(answer(methods.len(), b""), DATE, &mut out).expect("a valid response");
+                connection.send(&answer(methods.len(), b""), DATE, &mut out).expect("a valid response");
                 methods.push(head.method().to_owned());
                 if is_last {
                     return;
@@ -96,7 +96,7 @@ fn finish(
 ) {
     // Its end was not asked for, but all of its content was there.
     let is_complete = present.is_some_and(|head| head.content_length() == Some(received));
-    let after = connection.send(answer(methods.len(), b""), DATE, &mut out).expect("a request may be answered early");
+    let after = connection.send(&answer(methods.len(), b""), DATE, &mut out).expect("a request may be answered early");
     match after {
         AfterResponse::KeepAlive => {
             assert!(is_complete, "nothing was left to read: {present:?}");
@@ -130,5 +130,5 @@ fn is_over(connection: &mut Connection) {
     assert_eq!(connection.next_event(), Ok(Event::Closed));
     assert!(!connection.wants_continue());
     let mut out = Vec::new();
-    assert!(connection.send(answer(0, b""), DATE, &mut out).is_err() && out.is_empty());
+    assert!(connection.send(&answer(0, b""), DATE, &mut out).is_err() && out.is_empty());
 }

@@ -32,7 +32,7 @@ fn in_pieces(draw: &mut Unstructured<'_>) -> Result<()> {
         assert!(out.is_empty(), "what is refused leaves nothing behind");
         assert!(!is_plain(&given) || matches!(given.status, 204 | 205 | 304), "{given:?}");
         connection
-            .send(Failure::ResponseNotSerializable.response("x"), DATE, &mut out)
+            .send(&Failure::ResponseNotSerializable.response("x"), DATE, &mut out)
             .expect("room for another answer");
         return Ok(());
     };
@@ -73,12 +73,12 @@ fn attempt(draw: &mut Unstructured<'_>) -> Result<()> {
     connection.receive(format!("{method} / HTTP/{version}\r\nHost: a\r\nConnection: {asked}\r\n\r\n").as_bytes());
     while connection.next_event() != Ok(Event::Paused) {}
     let mut out = b"before".to_vec();
-    match connection.send(given.clone(), DATE, &mut out) {
+    match connection.send(&given, DATE, &mut out) {
         Err(rule) => {
             assert_eq!(out, b"before", "what is refused leaves nothing behind");
             assert!(!is_plain(&given), "{rule}: {given:?}");
             let fallback = Failure::ResponseNotSerializable.response(rule.to_string());
-            connection.send(fallback, DATE, &mut out).expect("a refusal leaves room for another answer");
+            connection.send(&fallback, DATE, &mut out).expect("a refusal leaves room for another answer");
             let (answer, rest) = peer::response(method, &out[6..]).expect("the fallback can be read");
             assert_eq!((answer.status, rest), (500, &[][..]));
         }

@@ -110,6 +110,19 @@ impl<R> ReplySender<R> {
     /// Answers, whether or not the task was started. Gives the value back when it is not wanted: somebody else was first, or
     /// the caller is gone or gave up.
     pub fn send(&self, value: R) -> Result<(), R> {
+        self.put(value).map(wake)
+    }
+
+    /// Answers as [`ReplySender::send`] does, and is gone by the time that the caller hears of it, which can then
+    /// [renew](ReplyReceiver::renew) the slot.
+    pub fn finish(self, value: R) -> Result<(), R> {
+        let waker = self.put(value);
+        drop(self);
+        waker.map(wake)
+    }
+
+    /// Puts the answer into the slot. Gives the waker of who waits for it.
+    fn put(&self, value: R) -> Result<Option<Waker>, R> {
         let mut slot = lock(&self.slot);
         let second = broken("second_send_wins") && matches!(slot.phase, Phase::Answered(_));
         if !slot.is_open() && !second {
@@ -120,15 +133,18 @@ impl<R> ReplySender<R> {
         let waker = slot.waker.take();
         drop(slot);
         drop(before);
-        if !broken("send_without_wake") {
-            waker.into_iter().for_each(Waker::wake);
-        }
-        Ok(())
+        Ok(waker)
     }
 
     /// Whether nobody waits for an answer any more: the receiver was dropped, or expired the task.
     pub fn is_caller_gone(&self) -> bool {
         matches!(lock(&self.slot).phase, Phase::Gone | Phase::Expired)
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if !broken("send_without_wake") {
+        waker.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -172,6 +188,17 @@ impl<R> ReplyReceiver<R> {
             slot.phase = Phase::Expired;
         }
         waits
+    }
+}
+
+impl<R> ReplyReceiver<R> {
+    /// Makes the slot anew for another task and gives its sender, without allocating. None while a sender of the task before is
+    /// still there: make another slot then.
+    pub fn renew(&mut self) -> Option<ReplySender<R>> {
+        // Nobody else has the slot, and nobody can get it but from this end.
+        let slot = Arc::get_mut(&mut self.slot)?;
+        *lock(slot) = Slot { phase: Phase::Waiting, senders: 1, waker: None };
+        Some(ReplySender { slot: Arc::clone(&self.slot) })
     }
 }
 

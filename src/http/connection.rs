@@ -25,9 +25,9 @@
 //! that would rather keep the connection reads the content to its end first.
 
 use super::body::{Decoder, Part};
-use super::head::{self, Head};
+use super::head::{self, Head, Memory, emptied};
 use super::scan::{Found, HeadScan};
-use super::{InvalidResponse, Limits, ProtocolError, Response, encode, looked_at};
+use super::{InvalidResponse, Limits, ProtocolError, Request, Response, encode, looked_at};
 use crate::mistakes::broken;
 
 /// What the peer may still send after an early response before the connection is closed on it, in bytes. Reading on for a
@@ -35,6 +35,8 @@ use crate::mistakes::broken;
 const DRAIN_BYTES_MAX: u64 = 64 * 1024;
 /// A buffer that has grown beyond this is given back when a request is over, so that idle connections cost little.
 const BUFFER_KEPT_BYTES_MAX: usize = 16 * 1024;
+/// As much memory of a request's head, of its fields and of its content is kept for the next one.
+const REUSED_BYTES_MAX: usize = 1024;
 /// Content that is all of the buffer, and at least this much, is given out without copying it.
 const BUFFER_GIVEN_BYTES_MIN: usize = 16 * 1024;
 
@@ -101,6 +103,9 @@ pub struct Connection {
     keep_alive: bool,
     minor_version: u8,
     continue_due: bool,
+    /// Memory for the next head and content.
+    spare_head: Memory,
+    spare_content: Vec<u8>,
 }
 
 impl Connection {
@@ -117,7 +122,15 @@ impl Connection {
             keep_alive: false,
             minor_version: 1,
             continue_due: false,
+            spare_head: Memory::default(),
+            spare_content: Vec::new(),
         }
+    }
+
+    /// Takes the memory of a request that is done with for the next one, so that a request like the one before allocates nothing.
+    pub fn reuse(&mut self, request: Request) {
+        self.spare_head = Memory::of(request.head, REUSED_BYTES_MAX);
+        self.spare_content = emptied(request.body, REUSED_BYTES_MAX);
     }
 
     /// Takes in what arrived. The caller bounds what it reads ahead by [`Connection::buffered`].
@@ -204,7 +217,7 @@ impl Connection {
                 }
             }
         };
-        let head = head::parse(&self.buffer[self.start..], &end)?;
+        let head = head::parse(&self.buffer[self.start..], &end, std::mem::take(&mut self.spare_head))?;
         self.start += end.end;
         self.requests += 1;
         let limit = self.limits.requests_per_connection_max;
@@ -255,7 +268,9 @@ impl Connection {
         }
         let start = self.start;
         self.start += count;
-        self.buffer[start..self.start].to_vec()
+        let mut content = std::mem::take(&mut self.spare_content);
+        content.extend_from_slice(&self.buffer[start..self.start]);
+        content
     }
 
     /// Appends the whole response to the present request, or to the protocol error, or to a head that is not whole (its time is
@@ -265,13 +280,13 @@ impl Connection {
     /// content. An [`InvalidResponse`] leaves `out` and the connection as they were.
     pub fn send(
         &mut self,
-        response: Response,
+        response: &Response,
         date: &[u8; 29],
         out: &mut Vec<u8>,
     ) -> Result<AfterResponse, InvalidResponse> {
         let unread = self.begin_response()?;
         let before = out.len();
-        let kept = encode::response(&response, date, &self.exchange(), out)?;
+        let kept = encode::response(response, date, &self.exchange(), out)?;
         if broken("answers_reversed") {
             out.rotate_left(before);
         }

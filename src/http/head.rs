@@ -49,8 +49,8 @@ impl Span {
 /// A request's head: one buffer, and where things are in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
-    bytes: Box<[u8]>,
-    fields: Box<[(Span, Span)]>,
+    bytes: Vec<u8>,
+    fields: Vec<(Span, Span)>,
     method: Span,
     target: Span,
     path: Span,
@@ -128,13 +128,40 @@ impl Head {
     }
 }
 
-/// Reads a whole head: `bytes` begins with the request line and goes on at least to `head.end`.
-pub(super) fn parse(bytes: &[u8], head: &HeadEnd) -> Result<Head, ProtocolError> {
+/// What a head lives in, empty, on its way from one that is done with to the next.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    bytes: Vec<u8>,
+    fields: Vec<(Span, Span)>,
+}
+
+impl Memory {
+    /// That of a head, as far as `bytes_max` allows for either part.
+    pub(super) fn of(head: Head, bytes_max: usize) -> Memory {
+        let mut memory = Memory { bytes: emptied(head.bytes, bytes_max), fields: head.fields };
+        memory.fields.clear();
+        if memory.fields.capacity() * size_of::<(Span, Span)>() > bytes_max {
+            memory.fields = Vec::new();
+        }
+        memory
+    }
+}
+
+/// The same memory without its bytes, or none if it is more than `bytes_max`.
+pub(super) fn emptied(mut bytes: Vec<u8>, bytes_max: usize) -> Vec<u8> {
+    bytes.clear();
+    if bytes.capacity() > bytes_max { Vec::new() } else { bytes }
+}
+
+/// Reads a whole head: `bytes` begins with the request line and goes on at least to `head.end`. Its copy and its list go into the
+/// memory of `spare`.
+pub(super) fn parse(bytes: &[u8], head: &HeadEnd, spare: Memory) -> Result<Head, ProtocolError> {
     let bytes = &bytes[..head.end];
     looked_at(bytes.len());
     let line = head.request_line;
     let mut facts = Facts::default();
-    let fields = fields(bytes, head, &mut facts)?;
+    let Memory { bytes: mut copy, mut fields } = spare;
+    fill(&mut fields, bytes, head, &mut facts)?;
     let host = facts.host(bytes, &line)?;
     let framing = facts.framing.conclude(line.minor_version)?;
     // A 1.0 client cannot be told of a 1xx, nor be held to an expectation (RFC 9110, 10.1.1).
@@ -143,8 +170,9 @@ pub(super) fn parse(bytes: &[u8], head: &HeadEnd) -> Result<Head, ProtocolError>
         let detail = "the only expectation that this server meets is 100-continue (RFC 9110, 10.1.1)";
         return Err(ProtocolError::new(Failure::ExpectationFailed, detail));
     }
+    copy.extend_from_slice(bytes);
     Ok(Head {
-        bytes: bytes.into(),
+        bytes: copy,
         fields,
         method: line.method,
         target: line.target,
@@ -159,7 +187,7 @@ pub(super) fn parse(bytes: &[u8], head: &HeadEnd) -> Result<Head, ProtocolError>
 }
 
 /// RFC 9112, 5: the places of names and values, by httparse; `facts` takes in those that are meant for the server.
-fn fields(bytes: &[u8], head: &HeadEnd, facts: &mut Facts) -> Result<Box<[(Span, Span)]>, ProtocolError> {
+fn fill(fields: &mut Vec<(Span, Span)>, bytes: &[u8], head: &HeadEnd, facts: &mut Facts) -> Result<(), ProtocolError> {
     let section = &bytes[head.fields_start..];
     let mut stack = [httparse::EMPTY_HEADER; FIELDS_ON_STACK];
     let mut heap;
@@ -177,11 +205,11 @@ fn fields(bytes: &[u8], head: &HeadEnd, facts: &mut Facts) -> Result<Box<[(Span,
         }
         _ => return Err(broken_rule(section)),
     };
-    let fields = parsed.iter().map(|field| {
+    fields.extend(parsed.iter().map(|field| {
         facts.take_in(field.name, field.value, bytes);
         (Span::place(field.name.as_bytes(), bytes), Span::place(field.value, bytes))
-    });
-    Ok(fields.collect())
+    }));
+    Ok(())
 }
 
 /// Why httparse refused a header section.

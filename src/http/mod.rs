@@ -107,8 +107,11 @@ pub struct Request {
     pub body: Vec<u8>,
 }
 
+/// A field name and its value.
+pub type Field = (Cow<'static, str>, Cow<'static, [u8]>);
+
 /// Field names and values of a response, in order.
-pub type Fields = Vec<(Cow<'static, str>, Cow<'static, [u8]>)>;
+pub type Fields = Vec<Field>;
 
 /// A whole response, without the fields that frame it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,6 +124,22 @@ pub struct Response {
     pub body: Vec<u8>,
     /// Close the connection after it.
     pub close: bool,
+}
+
+impl Response {
+    /// 200 without anything: what a response is made in.
+    pub fn empty() -> Response {
+        Response { status: 200, headers: Vec::new(), body: Vec::new(), close: false }
+    }
+
+    /// The memory of a response that was sent, as far as it is worth keeping: empty, with at most `bytes_max` for either part.
+    pub fn emptied(mut self, bytes_max: usize) -> Response {
+        self.headers.clear();
+        if self.headers.capacity() * size_of::<Field>() > bytes_max {
+            self.headers = Vec::new();
+        }
+        Response { headers: self.headers, body: head::emptied(self.body, bytes_max), ..Response::empty() }
+    }
 }
 
 /// What the peer did wrong. The connection is answered and closed.

@@ -13,6 +13,7 @@ use super::ffi::{Gil, Object, PyResult, Raised};
 use super::handler::{CallError, Caller, Handler};
 use super::interpreter::{Interpreter, STACK_BYTES};
 use super::worker::{self, Setup};
+use crate::http::Response;
 use crate::task::Task;
 
 /// Nanoseconds per call, one figure per round, of each way.
@@ -48,7 +49,7 @@ fn measure<'i>(gil: Gil<'i>, setup: &Setup, task: &Task, rounds: usize, calls: u
             "resolved once, and its response",
             Box::new(|| {
                 let value = handlers[task.route.0 as usize].call(&caller, task).map_err(raised)?;
-                black_box(converter.response(&value).map_err(|refused| refusal(gil, refused))?);
+                black_box(converter.response(&value, Response::empty()).map_err(|refused| refusal(gil, refused))?);
                 Ok(value)
             }),
         ),

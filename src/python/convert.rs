@@ -64,18 +64,19 @@ impl<'i> Converter<'i> {
         })
     }
 
-    /// The response for a handler's return value.
-    pub fn response(&self, value: &Object<'i>) -> Result<Converted<'i>, Refused<'i>> {
+    /// The response for a handler's return value, in the memory of `spare`, which is empty.
+    pub fn response(&self, value: &Object<'i>, spare: Response) -> Result<Converted<'i>, Refused<'i>> {
+        let Response { headers, body, .. } = spare;
         // SAFETY: attached; reads the type of a live object. Exact tuples only: a namedtuple is somebody's record.
         if unsafe { ffi::PyTuple_CheckExact(value.as_ptr()) } != 0 {
-            return self.tuple(value);
+            return self.tuple(value, body);
         }
         if value.is_instance(&self.response) {
-            return self.response_object(value);
+            return self.response_object(value, body);
         }
-        let content = self.content(value)?;
+        let content = self.content(value, body)?;
         let status = if value.is_none() { 204 } else { 200 };
-        assemble(status, Vec::new(), content)
+        assemble(status, headers, content)
     }
 
     /// `{"detail": …}` under the exception's own status and headers.
@@ -98,7 +99,7 @@ impl<'i> Converter<'i> {
         self.encoder.write(value, out).map_err(|raised| self.refuse(value, raised))
     }
 
-    fn tuple(&self, value: &Object<'i>) -> Result<Converted<'i>, Refused<'i>> {
+    fn tuple(&self, value: &Object<'i>, body: Vec<u8>) -> Result<Converted<'i>, Refused<'i>> {
         let items = value.tuple_items();
         let (content, status, headers) = match items.as_slice() {
             [content, status] => (content, status, Vec::new()),
@@ -111,15 +112,15 @@ impl<'i> Converter<'i> {
             }
         };
         let status = self.status(status)?;
-        assemble(status, headers, self.content(content)?)
+        assemble(status, headers, self.content(content, body)?)
     }
 
-    fn response_object(&self, value: &Object<'i>) -> Result<Converted<'i>, Refused<'i>> {
+    fn response_object(&self, value: &Object<'i>, body: Vec<u8>) -> Result<Converted<'i>, Refused<'i>> {
         let status = self.status(&self.attribute(value, c"status_code")?)?;
         let mut headers = self.headers(&self.attribute(value, c"headers")?)?;
         let content = self.attribute(value, c"content")?;
         let media_type = self.attribute(value, c"media_type")?;
-        let mut content = self.content(&content)?;
+        let mut content = self.content(&content, body)?;
         if !media_type.is_none() && !names(&headers, "content-type") {
             content.media_type = None;
             let media_type = self.field_text(&media_type, "media_type")?;
@@ -128,8 +129,8 @@ impl<'i> Converter<'i> {
         assemble(status, headers, content)
     }
 
-    /// The rows of the table that are a content by themselves.
-    fn content(&self, value: &Object<'i>) -> Result<Content<'i>, Refused<'i>> {
+    /// The rows of the table that are a content by themselves; bytes go into `body`, which is empty.
+    fn content(&self, value: &Object<'i>, mut body: Vec<u8>) -> Result<Content<'i>, Refused<'i>> {
         let bytes = |media_type, bytes| Ok(Content { media_type, body: Body::Bytes(bytes) });
         let pointer = value.as_ptr();
         // SAFETY: attached; these macros only read the type of a live object.
@@ -146,21 +147,22 @@ impl<'i> Converter<'i> {
             )
         };
         if value.is_none() {
-            return bytes(None, Vec::new());
+            return bytes(None, body);
         }
         if is_str {
             let text = value.to_str().map_err(|raised| self.refuse(value, raised))?;
-            return bytes(Some(TEXT), text.as_bytes().to_vec());
+            body.extend_from_slice(text.as_bytes());
+            return bytes(Some(TEXT), body);
         }
         if is_bytes_like {
             // SAFETY: attached; takes any object with a buffer; a new reference, or null with an exception (a released view).
             let octets = unsafe { value.gil().own(ffi::PyBytes_FromObject(pointer)) };
             let octets = octets.map_err(|raised| self.refuse(value, raised))?;
-            let octets = octets.to_bytes().map_err(|raised| self.refuse(value, raised))?.to_vec();
-            return bytes(Some(OCTETS), octets);
+            body.extend_from_slice(octets.to_bytes().map_err(|raised| self.refuse(value, raised))?);
+            return bytes(Some(OCTETS), body);
         }
         if is_json || is_dataclass_instance(value) {
-            let mut body = Vec::with_capacity(64);
+            body.reserve(64);
             self.json(value, &mut body)?;
             return bytes(Some(JSON), body);
         }

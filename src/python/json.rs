@@ -8,6 +8,7 @@
 //! The order of the questions (`str`, the three singletons, `int`, `float`, `list` or `tuple`, `dict`, the rest) and the oddities
 //! of subclasses follow CPython's `Modules/_json.c`, `encoder_listencode_obj` and `encoder_encode_key_value`.
 
+use std::cell::Cell;
 use std::ffi::c_int;
 use std::io::Write;
 
@@ -21,6 +22,8 @@ pub struct Encoder<'i> {
     default: Object<'i>,
     value_error: Object<'i>,
     type_error: Object<'i>,
+    /// Memory for [`Writer::open`].
+    open: Cell<Vec<*mut ffi::PyObject>>,
 }
 
 impl<'i> Encoder<'i> {
@@ -31,6 +34,7 @@ impl<'i> Encoder<'i> {
             default: gil.import(c"polygil._convert")?.attr(c"dataclass_to_dict")?,
             value_error: builtins.attr(c"ValueError")?,
             type_error: builtins.attr(c"TypeError")?,
+            open: Cell::default(),
         })
     }
 
@@ -39,7 +43,11 @@ impl<'i> Encoder<'i> {
     /// Raises TypeError (no conversion), ValueError (NaN, infinities, cycles, integers over the digit limit),
     /// UnicodeEncodeError (lone surrogates) and RecursionError, as `json.dumps` and `str.encode` do.
     pub fn write(&self, value: &Object<'i>, out: &mut Vec<u8>) -> PyResult<'i, ()> {
-        Writer { encoder: self, gil: value.gil(), open: Vec::new(), out }.value(value)
+        let mut writer = Writer { encoder: self, gil: value.gil(), open: self.open.take(), out };
+        let written = writer.value(value);
+        writer.open.clear();
+        self.open.set(writer.open);
+        written
     }
 }
 

@@ -274,6 +274,6 @@ pub fn sample_task() -> Task {
         _ => unreachable!("a whole, valid head was given"),
     };
     let (reply, _) = answer_slot();
-    let request = http::Request { head, body: Vec::new() };
-    Task { id: 0, route: RouteId(0), params: Vec::new(), request, client: None, server: None, reply }
+    let (request, spare) = (http::Request { head, body: Vec::new() }, http::Response::empty());
+    Task { id: 0, route: RouteId(0), params: Vec::new(), request, spare, client: None, server: None, reply }
 }

@@ -279,7 +279,7 @@ impl<'i, 's> Serving<'i, 's> {
                 Step::Run(task) => {
                     turn = Turn::Ran;
                     io.begin(task.route, queue);
-                    if !self.answer(&task, watch, io, queue) {
+                    if !self.answer(task, watch, io, queue) {
                         return Turn::Over;
                     }
                     self.collector.after_task();
@@ -292,9 +292,11 @@ impl<'i, 's> Serving<'i, 's> {
     }
 
     /// Runs one task and answers it. False when this worker has been given up meanwhile.
-    fn answer(&mut self, task: &Task, watch: &Watch, io: &Io, queue: &Worker<Task>) -> bool {
+    fn answer(&mut self, mut task: Task, watch: &Watch, io: &Io, queue: &Worker<Task>) -> bool {
         let started = Instant::now();
-        let outcome = self.watched(task, watch, Outcome::Answer(task.reply.clone()), |serving| serving.outcome(task));
+        let spare = std::mem::replace(&mut task.spare, Response::empty());
+        let to = Outcome::Answer(task.reply.clone());
+        let outcome = self.watched(&task, watch, to, |serving| serving.outcome(&task, spare));
         let response = match outcome {
             None => return false,
             Some(Ok(Made::Whole(response))) => response,
@@ -302,13 +304,13 @@ impl<'i, 's> Serving<'i, 's> {
                 // It is going to wait for its client.
                 io.took(task.route, Duration::MAX);
                 io.give_back(queue);
-                return self.stream(task, watch, head, first, pieces);
+                return self.stream(&task, watch, head, first, pieces);
             }
-            Some(Err(unanswered)) => self.failure(task, unanswered),
+            Some(Err(unanswered)) => self.failure(&task, unanswered),
         };
         io.took(task.route, started.elapsed());
         // The caller may have left, or its patience ended: then nobody wants the response.
-        drop(task.reply.send(response));
+        drop(task.finish(response));
         true
     }
 
@@ -330,10 +332,11 @@ impl<'i, 's> Serving<'i, 's> {
         Some(result)
     }
 
-    fn outcome(&mut self, task: &Task) -> Result<Made<'i>, Unanswered<'i>> {
+    /// Calls the handler, and makes what it returns a response in the memory of `spare`.
+    fn outcome(&mut self, task: &Task, spare: Response) -> Result<Made<'i>, Unanswered<'i>> {
         let handler = self.handlers[task.route.0 as usize].handler(self.gil, self.setup, task.route)?;
         let value = handler.call(&self.caller, task).map_err(Unanswered::Call)?;
-        let (mut head, pieces) = match self.converter.response(&value).map_err(unanswered)? {
+        let (mut head, pieces) = match self.converter.response(&value, spare).map_err(unanswered)? {
             Converted::Whole(response) => return Ok(Made::Whole(response)),
             Converted::Streamed(head, pieces) => (head, pieces),
         };

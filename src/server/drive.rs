@@ -31,13 +31,16 @@ use crate::error::Failure;
 use crate::http::{AfterResponse, Connection, Event, Head, InvalidResponse, ProtocolError, Request, Response};
 use crate::mistakes::broken;
 use crate::router::{Found, RouteId};
-use crate::task::{Answer, Task, answer_slot};
+use crate::task::{Answer, Task, next_answer_slot};
 
 /// A body up to this many bytes is read and thrown away when its request needs no handler, so that the connection lives on.
 const DISCARDED_BODY_MAX: u64 = 64 * 1024;
 
 /// Finished answers wait for those after them up to this many bytes.
 const OUTPUT_BATCH_MAX: usize = 64 * 1024;
+
+/// As much memory of an answer's fields and of its content is kept for the next one.
+const SPARE_BYTES_MAX: usize = 1024;
 
 /// Requests that a connection gets answered in a row before others get a turn.
 const REQUESTS_PER_TURN: u32 = 16;
@@ -59,6 +62,8 @@ pub(super) struct Driver<S, C: Clock> {
     wire: Wire<S, C>,
     /// Answers in the output that are not yet written in full, by status class.
     unwritten: [u32; 5],
+    /// The slot of the last reply, and the memory of its answer, for the next one.
+    spare: (Option<ReplyReceiver<Answer>>, Response),
     /// When the last answer was written or, before the first, when the connection began.
     idle_since: Duration,
 }
@@ -82,7 +87,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
         let http = Connection::new(server.app.options.limits.clone());
         let wire = Wire::new(stream, server.clone(), admission.ticket.clone(), http);
         let idle_since = server.clock.now();
-        Driver { server, peer, admission, wire, unwritten: [0; 5], idle_since }
+        Driver { server, peer, admission, wire, unwritten: [0; 5], spare: (None, Response::empty()), idle_since }
     }
 
     /// Serves the connection to its end.
@@ -174,7 +179,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
         let answer = self.dispatch(&exchange, route, params, Request { head, body }).await?;
         self.admission.ticket.waited();
         match answer {
-            Answer::Whole(response) => self.answer(&exchange, response).await,
+            Answer::Whole(response, request) => {
+                if let Some(request) = request {
+                    self.wire.http.reuse(request);
+                }
+                self.answer(&exchange, response).await
+            }
             Answer::Streamed(head, content) => self.stream(&exchange, head, content).await,
         }
     }
@@ -247,12 +257,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
         params: Vec<String>,
         request: Request,
     ) -> Result<Answer, Stop> {
-        let (sender, mut receiver) = answer_slot();
+        let (slot, spare) = std::mem::replace(&mut self.spare, (None, Response::empty()));
+        let (sender, mut receiver) = next_answer_slot(slot);
         let task = Task {
             id: exchange.id,
             route,
             params,
             request,
+            spare,
             client: self.peer.client,
             server: self.peer.server,
             reply: sender,
@@ -264,11 +276,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
         };
         match submitted {
             Ok(()) => {}
-            Err(Refused::Full(_)) => return Ok(Answer::Whole(self.own(exchange, Failure::QueueFull, QUEUE_FULL))),
+            Err(Refused::Full(_)) => {
+                return Ok(Answer::Whole(self.own(exchange, Failure::QueueFull, QUEUE_FULL), None));
+            }
             Err(Refused::Closed(_)) => {
                 let mut response = self.own(exchange, Failure::ShuttingDown, "the server is shutting down");
                 response.close = true;
-                return Ok(Answer::Whole(response));
+                return Ok(Answer::Whole(response, None));
             }
         }
         let submitted = self.server.clock.now();
@@ -299,14 +313,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
                 },
             };
             match reply {
-                Replied::Reply(answer) => return Ok(answer),
+                Replied::Reply(answer) => {
+                    self.spare.0 = Some(receiver);
+                    return Ok(answer);
+                }
                 Replied::Lost => {
                     let detail = "the worker was lost while it had this request";
-                    return Ok(Answer::Whole(self.own(exchange, Failure::WorkerLost, detail)));
+                    return Ok(Answer::Whole(self.own(exchange, Failure::WorkerLost, detail), None));
                 }
                 Replied::Deadline if self.give_up(&receiver) => {
                     let detail = "the request waited for a worker longer than the queue timeout";
-                    return Ok(Answer::Whole(self.own(exchange, Failure::QueueFull, detail)));
+                    return Ok(Answer::Whole(self.own(exchange, Failure::QueueFull, detail), None));
                 }
                 // It runs: from here its handler's own budget counts, and the pool's watchdog ends it.
                 Replied::Deadline => deadline = None,
@@ -353,17 +370,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
     fn encode(&mut self, exchange: &Exchange, mut response: Response) -> AfterResponse {
         let (date, now) = self.prepare(&mut response);
         let (mut status, mut bytes) = (response.status, response.body.len());
-        let after = match self.wire.http.send(response, &date, &mut self.wire.output) {
+        let after = match self.wire.http.send(&response, &date, &mut self.wire.output) {
             Ok(after) => after,
             Err(invalid) => {
                 let response = self.instead(exchange, &invalid);
                 (status, bytes) = (response.status, response.body.len());
-                match self.wire.http.send(response, &date, &mut self.wire.output) {
+                match self.wire.http.send(&response, &date, &mut self.wire.output) {
                     Ok(after) => after,
                     Err(_) => AfterResponse::Close,
                 }
             }
         };
+        self.spare.1 = response.emptied(SPARE_BYTES_MAX);
         self.answered(exchange, status, bytes, now);
         after
     }

@@ -47,11 +47,11 @@ fn a_client_that_waits_for_100_gets_it_once_and_an_early_answer_closes() {
     assert_eq!(connection.next_event(), Ok(Event::Body(b"ab".to_vec())));
     assert_eq!(connection.next_event(), Ok(Event::End));
     assert_eq!(connection.next_event(), Ok(Event::Paused));
-    assert_eq!(connection.send(ok(), DATE, &mut out), Ok(AfterResponse::KeepAlive));
+    assert_eq!(connection.send(&ok(), DATE, &mut out), Ok(AfterResponse::KeepAlive));
 
     connection.receive(bytes);
     assert!(matches!(connection.next_event(), Ok(Event::Head(_))));
-    assert_eq!(connection.send(ok(), DATE, &mut out), Ok(AfterResponse::DrainThenClose { max_bytes: 2 }));
+    assert_eq!(connection.send(&ok(), DATE, &mut out), Ok(AfterResponse::DrainThenClose { max_bytes: 2 }));
     assert_eq!(connection.next_event(), Ok(Event::Closed));
 
     let old = b"POST / HTTP/1.0\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
@@ -102,19 +102,19 @@ fn an_answer_before_the_content_is_read_closes_and_says_what_may_still_come() {
     ] {
         let mut connection = after_head(bytes.as_bytes());
         let mut out = Vec::new();
-        assert_eq!(connection.send(ok(), DATE, &mut out), Ok(expected), "{bytes:?}");
+        assert_eq!(connection.send(&ok(), DATE, &mut out), Ok(expected), "{bytes:?}");
         assert!(out.windows(19).any(|window| window == b"connection: close\r\n"));
         assert_eq!(connection.next_event(), Ok(Event::Closed));
     }
     let mut connection = after_head(head(5).as_bytes());
     connection.receive_eof();
-    assert_eq!(connection.send(ok(), DATE, &mut Vec::new()), Ok(AfterResponse::Close), "nothing more will come");
+    assert_eq!(connection.send(&ok(), DATE, &mut Vec::new()), Ok(AfterResponse::Close), "nothing more will come");
 }
 
 #[test]
 fn a_request_without_content_may_be_answered_before_its_end_is_asked_for() {
     let mut connection = after_head(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert_eq!(connection.send(ok(), DATE, &mut Vec::new()), Ok(AfterResponse::KeepAlive));
+    assert_eq!(connection.send(&ok(), DATE, &mut Vec::new()), Ok(AfterResponse::KeepAlive));
     assert!(matches!(connection.next_event(), Ok(Event::Head(head)) if head.path() == "/2"));
 }
 
@@ -123,12 +123,12 @@ fn a_request_without_content_may_be_answered_before_its_end_is_asked_for() {
 fn a_head_that_is_not_whole_can_be_answered() {
     for (start, has_content) in [(&b""[..], true), (b"GET / HT", true), (b"HEAD / HT", false), (b"HEAD", true)] {
         let mut connection = after_head(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert_eq!(connection.send(ok(), DATE, &mut Vec::new()), Ok(AfterResponse::KeepAlive));
+        assert_eq!(connection.send(&ok(), DATE, &mut Vec::new()), Ok(AfterResponse::KeepAlive));
         connection.receive(start);
         assert_eq!(connection.next_event(), Ok(Event::NeedData));
         let mut out = Vec::new();
         let expected = AfterResponse::DrainThenClose { max_bytes: 64 * 1024 };
-        assert_eq!(connection.send(ok(), DATE, &mut out), Ok(expected));
+        assert_eq!(connection.send(&ok(), DATE, &mut out), Ok(expected));
         assert!(out.windows(19).any(|window| window == b"connection: close\r\n"));
         assert_eq!(out.ends_with(b"\r\n\r\nhi"), has_content, "{start:?}");
         assert_eq!(connection.next_event(), Ok(Event::Closed));
@@ -154,16 +154,16 @@ fn one_request_gets_one_response() {
     let nothing = InvalidResponse("there is no request to respond to".into());
     let mut out = Vec::new();
     let mut connection = after_head(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    assert_eq!(connection.send(ok(), DATE, &mut out), Ok(AfterResponse::Close));
+    assert_eq!(connection.send(&ok(), DATE, &mut out), Ok(AfterResponse::Close));
     let written = out.len();
-    assert_eq!(connection.send(ok(), DATE, &mut out), Err(nothing.clone()));
+    assert_eq!(connection.send(&ok(), DATE, &mut out), Err(nothing.clone()));
 
     let mut connection = Connection::new(Limits::default());
     connection.receive(b"\x16");
     assert!(connection.next_event().is_err());
     assert_eq!(connection.next_event(), Ok(Event::Closed), "an error is given once");
-    connection.send(ok(), DATE, &mut Vec::new()).expect("it takes one response");
-    assert_eq!(connection.send(ok(), DATE, &mut out), Err(nothing));
+    connection.send(&ok(), DATE, &mut Vec::new()).expect("it takes one response");
+    assert_eq!(connection.send(&ok(), DATE, &mut out), Err(nothing));
     assert_eq!(out.len(), written, "and no other");
 }
 
@@ -178,7 +178,7 @@ fn idle_is_idle() {
     connection.receive(&content);
     read_to_its_end(&mut connection);
     assert!(!connection.is_idle());
-    assert_eq!(connection.send(ok(), DATE, &mut Vec::new()), Ok(AfterResponse::KeepAlive));
+    assert_eq!(connection.send(&ok(), DATE, &mut Vec::new()), Ok(AfterResponse::KeepAlive));
     assert!(connection.is_idle());
     assert!(connection.capacity() <= 16 * 1024, "{}", connection.capacity());
     connection.receive(b"\r\n");
@@ -198,7 +198,7 @@ fn a_buffer_is_kept_up_to_16_kib() {
         let mut connection = Connection::new(Limits::default());
         connection.receive(&bytes);
         read_to_its_end(&mut connection);
-        assert_eq!(connection.send(ok(), DATE, &mut Vec::new()), Ok(AfterResponse::KeepAlive));
+        assert_eq!(connection.send(&ok(), DATE, &mut Vec::new()), Ok(AfterResponse::KeepAlive));
         connection.capacity()
     };
     assert!(capacity_after(2000) >= 2000);

@@ -36,7 +36,7 @@ fn what_is_consumed_makes_room_though_the_buffer_is_never_empty() {
         // With the first byte of the next one.
         connection.receive(&[rest, first].concat());
         read_to_its_end(&mut connection);
-        assert_eq!(connection.send(ok(), DATE, &mut Vec::new()), Ok(AfterResponse::KeepAlive));
+        assert_eq!(connection.send(&ok(), DATE, &mut Vec::new()), Ok(AfterResponse::KeepAlive));
     }
     assert!(connection.capacity() < 10 * request.len(), "{}", connection.capacity());
 }

@@ -80,7 +80,7 @@ fn content_over_its_limit_is_refused_behind_its_head() {
     assert!(matches!(connection.next_event(), Ok(Event::Head(head)) if head.content_length() == Some(4)));
     let error = connection.next_event().expect_err("over the limit");
     assert_eq!(error.to_string(), "content_too_large: the content is larger than the limit of 3 bytes");
-    let after = connection.send(error.failure.response("x"), DATE, &mut Vec::new());
+    let after = connection.send(&error.failure.response("x"), DATE, &mut Vec::new());
     assert_eq!(after, Ok(AfterResponse::DrainThenClose { max_bytes: 64 * 1024 }));
     assert_eq!(connection.next_event(), Ok(Event::Closed));
 }

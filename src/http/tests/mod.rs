@@ -59,7 +59,7 @@ fn run_with(limits: Limits, pieces: &[&[u8]], eof: bool) -> (Vec<Seen>, Vec<u8>)
             },
             Ok(Event::End) => {
                 seen.push(Seen::End);
-                connection.send(ok(), DATE, &mut out).expect("a valid response");
+                connection.send(&ok(), DATE, &mut out).expect("a valid response");
             }
             Ok(Event::Paused) => unreachable!("every response was sent"),
             Ok(Event::Closed) => {
@@ -69,7 +69,7 @@ fn run_with(limits: Limits, pieces: &[&[u8]], eof: bool) -> (Vec<Seen>, Vec<u8>)
             Err(error) => {
                 seen.push(Seen::Error(error.failure.status(), error.detail.into_owned()));
                 let response = error.failure.response("x");
-                let after = connection.send(response, DATE, &mut out).expect("a valid response");
+                let after = connection.send(&response, DATE, &mut out).expect("a valid response");
                 assert_ne!(after, AfterResponse::KeepAlive, "a refusal ends the connection");
             }
         }

@@ -9,7 +9,7 @@ fn written(request: &[u8], response: Response) -> Result<String, String> {
     connection.receive(request);
     while !matches!(connection.next_event().expect("a valid request"), Event::End) {}
     let mut out = b"before".to_vec();
-    match connection.send(response, DATE, &mut out) {
+    match connection.send(&response, DATE, &mut out) {
         Ok(_) => Ok(String::from_utf8_lossy(&out[6..]).into_owned()),
         Err(error) => {
             assert_eq!(out, b"before", "nothing was written");
@@ -161,10 +161,10 @@ proptest! {
         connection.receive(format!("{method} / HTTP/{version}\r\nHost: a\r\nConnection: {asked}\r\n\r\n").as_bytes());
         read_to_its_end(&mut connection);
         let mut out = Vec::new();
-        let Ok(after) = connection.send(response.clone(), DATE, &mut out) else {
+        let Ok(after) = connection.send(&response, DATE, &mut out) else {
             prop_assert!(out.is_empty());
             let fallback = Failure::ResponseNotSerializable.response("x");
-            prop_assert!(connection.send(fallback, DATE, &mut out).is_ok(), "a refusal leaves room for another answer");
+            prop_assert!(connection.send(&fallback, DATE, &mut out).is_ok(), "a refusal leaves room for another answer");
             return Ok(());
         };
         let (code, reason, fields, start) = parsed(&out);
@@ -289,6 +289,6 @@ fn a_large_response_takes_about_its_size() {
     read_to_its_end(&mut connection);
     let mut out = Vec::new();
     let body = vec![b'x'; 10_000];
-    assert_eq!(connection.send(Response { body, ..ok() }, DATE, &mut out), Ok(AfterResponse::KeepAlive));
+    assert_eq!(connection.send(&Response { body, ..ok() }, DATE, &mut out), Ok(AfterResponse::KeepAlive));
     assert!(out.len() > 10_000 && out.capacity() < 11_000, "{} bytes in {}", out.len(), out.capacity());
 }

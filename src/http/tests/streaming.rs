@@ -84,7 +84,7 @@ fn what_is_pipelined_waits_for_the_end() {
     assert_eq!(connection.next_event(), Ok(Event::Paused));
     let before = out.len();
     assert!(connection.send_head(&head(), DATE, &mut out).is_err(), "one response at a time");
-    assert!(connection.send(ok(), DATE, &mut out).is_err());
+    assert!(connection.send(&ok(), DATE, &mut out).is_err());
     assert_eq!(out.len(), before, "and nothing of another is written");
     assert_eq!(connection.send_end(&mut out), AfterResponse::KeepAlive);
     assert!(matches!(connection.next_event(), Ok(Event::Head(head)) if head.target() == "/next"));
@@ -108,7 +108,7 @@ fn what_has_no_content_is_refused_and_can_be_answered_otherwise() {
         let refused = connection.send_head(&Response { status, ..head() }, DATE, &mut out);
         assert_eq!(refused.unwrap_err().to_string(), format!("a {status} has no content (RFC 9110, 15)"));
         assert_eq!(out, b"");
-        assert_eq!(connection.send(ok(), DATE, &mut out), Ok(AfterResponse::KeepAlive));
+        assert_eq!(connection.send(&ok(), DATE, &mut out), Ok(AfterResponse::KeepAlive));
     }
 }
 
@@ -119,7 +119,7 @@ fn pieces_without_a_head_are_nothing() {
     connection.send_piece(b"one", &mut out);
     assert_eq!((connection.send_end(&mut out), out.len()), (AfterResponse::Close, 0));
     assert_eq!(
-        connection.send(ok(), DATE, &mut out),
+        connection.send(&ok(), DATE, &mut out),
         Ok(AfterResponse::KeepAlive),
         "the request is still to be answered"
     );
