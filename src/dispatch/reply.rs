@@ -117,6 +117,9 @@ impl<R> ReplySender<R> {
     /// [renew](ReplyReceiver::renew) the slot.
     pub fn finish(self, value: R) -> Result<(), R> {
         let waker = self.put(value);
+        if broken("woken_before_gone") {
+            return waker.map(wake);
+        }
         drop(self);
         waker.map(wake)
     }
@@ -195,9 +198,12 @@ impl<R> ReplyReceiver<R> {
     /// Makes the slot anew for another task and gives its sender, without allocating. None while a sender of the task before is
     /// still there: make another slot then.
     pub fn renew(&mut self) -> Option<ReplySender<R>> {
-        // Nobody else has the slot, and nobody can get it but from this end.
-        let slot = Arc::get_mut(&mut self.slot)?;
-        *lock(slot) = Slot { phase: Phase::Waiting, senders: 1, waker: None };
+        // Nobody else has the slot then, and nobody can get it but from this end.
+        let free = Arc::get_mut(&mut self.slot).is_some() || broken("renew_with_senders");
+        if !free {
+            return None;
+        }
+        *lock(&self.slot) = Slot { phase: Phase::Waiting, senders: 1, waker: None };
         Some(ReplySender { slot: Arc::clone(&self.slot) })
     }
 }

@@ -51,6 +51,16 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("second_send_wins", "the second completer overwrites the answer", "reply::a_late_completion_races_the_timeout"),
     ("send_without_wake", "an answer does not wake the caller", "reply::an_answer_reaches_the_caller"),
     ("lost_without_wake", "the last sender leaves in silence", "reply::the_reply_is_lost_when_both_completers_leave"),
+    (
+        "renew_with_senders",
+        "a slot is made anew while somebody can still answer the task before",
+        "reply::a_late_completion_never_answers_the_next_task",
+    ),
+    (
+        "woken_before_gone",
+        "the caller is woken while the sender still has the slot",
+        "reply::a_caller_that_was_woken_can_renew_its_slot",
+    ),
     ("expire_ignores_start", "a task that runs expires all the same", "reply::start_races_expire"),
 ];
 

@@ -1,8 +1,12 @@
 //! One answer: to the one who waits, from the one who is first, and never none.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 
 use loom::future::block_on;
+use loom::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use loom::thread;
 use polygil::dispatch::reply::{self, Lost};
 
@@ -119,5 +123,51 @@ fn answers_go_to_their_own_slots() {
         assert_eq!(block_on(second_caller), Ok(2));
         one.join().unwrap();
         two.join().unwrap();
+    });
+}
+
+/// Invariant: a slot that serves a second task gives it its own answer, however late somebody answers the first.
+#[test]
+fn a_late_completion_never_answers_the_next_task() {
+    explore("a_late_completion_never_answers_the_next_task", None, || {
+        let (worker, mut receiver) = reply::channel();
+        let supervisor = worker.clone();
+        let supervision = thread::spawn(move || drop(supervisor.finish(504)));
+        let by_worker = worker.finish(200).is_ok();
+        assert_eq!(block_on(&mut receiver), Ok(if by_worker { 200 } else { 504 }));
+        if let Some(worker) = receiver.renew() {
+            worker.finish(201).unwrap();
+            assert_eq!(block_on(receiver), Ok(201));
+        }
+        supervision.join().unwrap();
+    });
+}
+
+/// A waker that says that it was called.
+#[derive(Default)]
+struct Called(AtomicBool);
+
+impl Wake for Called {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+/// Invariant: who finishes is gone by the time it wakes the caller, whose slot can then serve the next task.
+#[test]
+fn a_caller_that_was_woken_can_renew_its_slot() {
+    explore("a_caller_that_was_woken_can_renew_its_slot", None, || {
+        let (sender, mut receiver) = reply::channel();
+        let called = Arc::new(Called::default());
+        let waker = Waker::from(Arc::clone(&called));
+        let poll = |receiver: &mut reply::ReplyReceiver<u32>| Pin::new(receiver).poll(&mut Context::from_waker(&waker));
+        assert_eq!(poll(&mut receiver), Poll::Pending);
+        let worker = thread::spawn(move || sender.finish(7).unwrap());
+        while !called.0.load(SeqCst) {
+            thread::yield_now();
+        }
+        assert_eq!(poll(&mut receiver), Poll::Ready(Ok(7)));
+        assert!(receiver.renew().is_some());
+        worker.join().unwrap();
     });
 }

@@ -168,3 +168,21 @@ fn an_answer_that_nobody_fetched_is_dropped_with_the_slot() {
     drop((sender, receiver));
     assert_eq!(Arc::strong_count(&value), 1);
 }
+
+#[test]
+fn a_slot_is_made_anew_when_its_senders_are_gone() {
+    let wakes = Arc::default();
+    let (sender, mut receiver) = channel();
+    let supervisor = sender.clone();
+    assert_eq!(poll(&mut receiver, &wakes), Poll::Pending);
+    assert_eq!(sender.finish(7), Ok(()));
+    assert_eq!(wakes.count(), 1);
+    assert_eq!(poll(&mut receiver, &wakes), Poll::Ready(Ok(7)));
+    assert!(receiver.renew().is_none(), "somebody could still answer the first task");
+    assert_eq!(supervisor.finish(8), Err(8));
+    let sender = receiver.renew().expect("nobody has the slot");
+    assert_eq!(poll(&mut receiver, &wakes), Poll::Pending);
+    assert!(sender.start() && !sender.is_caller_gone());
+    assert_eq!(sender.finish(9), Ok(()));
+    assert_eq!((wakes.count(), poll(&mut receiver, &wakes)), (2, Poll::Ready(Ok(9))));
+}
