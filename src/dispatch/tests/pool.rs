@@ -195,6 +195,7 @@ fn a_closed_pool_takes_nothing_and_gives_out_what_it_has() {
     assert_eq!(workers[1].step(), Step::Exit);
     assert_eq!(workers[1].step(), Step::Exit);
     // Parking after the end is no trap.
+    assert!(!workers[0].lie_down());
     workers[0].park();
     assert!(workers[0].park_timeout(Duration::from_secs(3600)));
     let expected = Counters { submitted: 4, completed: 3, refused: 1, ..Counters::default() };
@@ -207,6 +208,7 @@ fn parking_with_something_to_do_does_not_block() {
     let mut worker = pool.worker(0);
     assert_eq!(worker.step(), Step::Park);
     submit_all(&pool, 0..2);
+    assert!(!worker.lie_down());
     worker.park();
     assert!(worker.park_timeout(Duration::from_secs(3600)));
     assert_eq!(worker.step(), Step::Run(0));
@@ -228,6 +230,7 @@ fn a_replaced_worker_exits_and_its_lane_goes_on() {
     assert_eq!(pool.counters(), Counters { submitted: 3, abandoned: 1, waiting: 2, ..Counters::default() });
     assert_eq!(new.step(), Step::Run(1));
     assert_eq!(old.step(), Step::Exit);
+    assert!(!old.lie_down());
     old.park();
     drop(old);
     assert_eq!(pool.busy(), [true]);
