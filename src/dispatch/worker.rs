@@ -298,5 +298,7 @@ impl<T> Drop for Worker<T> {
             }
         }
         self.hand_token_on();
+        // For the tasks that it alone knew of ([`Pool::submit_own`]).
+        self.call_others();
     }
 }

@@ -254,6 +254,20 @@ fn an_own_task_wakes_nobody_until_others_are_called() {
 }
 
 #[test]
+fn a_worker_that_ends_leaves_its_own_tasks_to_those_that_sleep() {
+    let placement = Placement::RoundRobin;
+    let pool = Pool::new(PoolOptions { workers: 2, lane_depth: 4, overflow_depth: 1, placement });
+    let (own, mut other) = (pool.worker(0), pool.worker(1));
+    assert!(other.lie_down());
+    pool.submit_own(0, 7).unwrap();
+    assert_eq!(states(&pool), [State::Looking, State::Parked]);
+    drop(own);
+    assert_eq!((states(&pool)[1], sleeping(&pool)), (State::Notified, 0));
+    assert!(other.rise());
+    assert_eq!(other.step(), Step::Run(7));
+}
+
+#[test]
 fn a_closed_pool_refuses_own_tasks_too() {
     let (pool, _workers) = pool(1);
     pool.close();
