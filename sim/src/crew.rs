@@ -396,7 +396,8 @@ impl Crew {
     /// The handler comes back.
     fn finish(&mut self, serial: usize) {
         let member = &mut self.members[serial];
-        let Doing::Running { task, token, fate, interrupted } = std::mem::replace(&mut member.doing, Doing::Looking)
+        let Doing::Running { mut task, token, fate, interrupted } =
+            std::mem::replace(&mut member.doing, Doing::Looking)
         else {
             return;
         };
@@ -419,7 +420,8 @@ impl Crew {
         if streamed && self.streams.chance(self.core.lock().options.stream) {
             return self.stream(serial, &task, token, response, outcome);
         }
-        let taken = task.reply.send(response).is_ok();
+        let spare = std::mem::replace(&mut task.spare, Response::empty());
+        let taken = task.finish(made_in(spare, response)).is_ok();
         let core = &mut *self.core.lock();
         core.note(Kind::Done, serial, (token as u64) << 8 | fate as u64);
         if taken {
@@ -667,4 +669,11 @@ fn failed(failure: Failure) -> (Response, Outcome) {
     let (status, error) = (failure.status(), failure.code());
     let outcome = Outcome { status, content: (0, 0), error, garbage: false, streamed: false, breaks: false };
     (response, outcome)
+}
+
+/// The same response in the memory that its task brought, as workers make theirs.
+fn made_in(mut spare: Response, response: Response) -> Response {
+    spare.headers.extend(response.headers);
+    spare.body.extend_from_slice(&response.body);
+    Response { status: response.status, close: response.close, ..spare }
 }

@@ -102,6 +102,11 @@ pub const ALL: &[Mistake] = &[
     },
     Mistake { name: "head_with_content", kind: "framing", what: "a response to HEAD has content" },
     Mistake { name: "accepting_ends", kind: "liveness", what: "the accept loop ends when there are no descriptors" },
+    Mistake {
+        name: "memory_not_emptied",
+        kind: "memory reused with what was in it",
+        what: "the buffers of a request and its answer keep their bytes for the next one",
+    },
     Mistake { name: "answered_twice", kind: "double completion", what: "an answer is written twice" },
     Mistake {
         name: "closed_not_counted",
