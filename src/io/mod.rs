@@ -28,6 +28,8 @@
 //! With more than one I/O thread none of this applies: they keep the I/O.
 
 mod pace;
+#[cfg(test)]
+mod tests;
 
 use std::cell::Cell;
 use std::future::poll_fn;
