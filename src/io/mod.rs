@@ -35,7 +35,9 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64, AtomicUsize, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::SeqCst,
+};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -96,7 +98,8 @@ pub struct Io {
     pace: Pace,
     /// A worker's lane, or [`RELIEF`].
     holder: AtomicUsize,
-    /// Odd while the holder runs what is in its lane; a step more with each task.
+    /// Odd while the holder runs what is in its lane; a step more with each task. It only grows, and only the holder moves it:
+    /// who had the I/O before finds that it is no longer where it left it.
     beat: AtomicUsize,
     /// The holder waits for sockets.
     waits: AtomicBool,
@@ -126,6 +129,8 @@ struct State {
 thread_local! {
     /// The lane of the worker whose thread this is, as long as it does the I/O.
     static HERE: Cell<Option<usize>> = const { Cell::new(None) };
+    /// Where this thread left the beat.
+    static BEAT: Cell<usize> = const { Cell::new(0) };
     /// A connection has nothing more to do before this thread's lane had its turn.
     static LANE_DUE: Cell<bool> = const { Cell::new(false) };
 }
@@ -210,7 +215,7 @@ impl Io {
             return;
         }
         if self.is_short(route) {
-            self.beat.fetch_add(2, Relaxed);
+            self.move_beat(2);
         } else {
             self.give_back(worker);
         }
@@ -268,9 +273,23 @@ impl Io {
             self.holder.store(lane, SeqCst);
             self.taken.fetch_add(1, Relaxed);
             self.waits.store(false, SeqCst);
+            // Even, and further than anybody has ever left it.
+            let next = |beat: usize| (beat | 1).wrapping_add(1);
+            let before = self.beat.fetch_update(Relaxed, Relaxed, |beat| Some(next(beat)));
+            BEAT.set(before.map_or(0, next));
         }
         self.changed.notify_all();
         taken
+    }
+
+    /// Moves the holder's beat. False when this thread has not the I/O any more: then it stays as it is.
+    fn move_beat(&self, by: usize) -> bool {
+        let left = BEAT.get();
+        let moved = self.beat.compare_exchange(left, left.wrapping_add(by), AcqRel, Relaxed).is_ok();
+        if moved {
+            BEAT.set(left.wrapping_add(by));
+        }
+        moved
     }
 
     /// Does the I/O and what it brings. True when the worker is over, false when another has the I/O.
@@ -279,13 +298,13 @@ impl Io {
         let mut ticked = true;
         loop {
             LANE_DUE.set(false);
-            self.beat.fetch_add(1, Relaxed);
+            self.move_beat(1);
             let ran = turn(worker);
-            self.beat.fetch_add(1, Relaxed);
+            let kept = self.move_beat(1);
             if ran == Turn::Over {
                 return true;
             }
-            if self.holder.load(Acquire) != worker.index() {
+            if !kept || self.holder.load(Acquire) != worker.index() {
                 return false;
             }
             if !ticked && ran == Turn::Idle {
@@ -356,8 +375,9 @@ impl Io {
             let beat = self.beat.load(Relaxed);
             if seen == Some(beat) {
                 let waits = self.waits.load(SeqCst);
-                if !waits && beat % 2 == 1 {
-                    // It has been in one handler since the last look.
+                let next = beat.wrapping_add(1);
+                if !waits && beat % 2 == 1 && self.beat.compare_exchange(beat, next, AcqRel, Relaxed).is_ok() {
+                    // It has been in one handler since the last look, and learns from the beat that it has the I/O no more.
                     self.holder.store(RELIEF, SeqCst);
                     self.taken_back.fetch_add(1, Relaxed);
                     self.pool.call_workers(0);
