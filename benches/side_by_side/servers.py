@@ -75,7 +75,7 @@ def all_servers(polygil: str, constant: str) -> list[Server]:
             Server(f"granian-{interface}{suffix}", "granian", f"{interface.upper()}, {processes}", [
                 str(BIN / "granian"), "--interface", interface, "--port", "{port}", "--workers", str(count), "--http", "1",
                 "--no-ws", "--log-level", "warning", f"{interface}:app"])
-            for interface in ("rsgi", "asgi", "wsgi")
+            for interface in (("rsgi", "asgi", "wsgi") if count <= many else ("wsgi",))
         ]
         if count > many:
             continue
