@@ -36,8 +36,9 @@ fn a_ready_server_says_so_and_counts() {
     assert_eq!(get(admin, "/value/int").status, 404, "and it has no route of the app's");
     assert_eq!(server.get("/value/int").status, 200);
     assert_eq!(server.get("/raise").status, 500);
-    // Their connections end a moment after their answers are read.
-    let answer = until(admin, "/metrics", |answer| answer.text().contains("\npolygil_connections_active 0\n"));
+    // Their connections end, and their workers look for more, a moment after their answers are read.
+    let at_rest = ["\npolygil_connections_active 0\n", "\npolygil_workers_busy 0\n"];
+    let answer = until(admin, "/metrics", |answer| at_rest.iter().all(|line| answer.text().contains(line)));
     assert_eq!(answer.header("content-type"), Some("application/openmetrics-text; version=1.0.0; charset=utf-8"));
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     insta::with_settings!({ filters => vec![(r"(polygil_(received|sent)_bytes_total) \d+", "$1 [bytes]")] }, {
