@@ -298,7 +298,9 @@ impl<T> Drop for Worker<T> {
             }
         }
         self.hand_token_on();
-        // For the tasks that it alone knew of ([`Pool::submit_own`]).
-        self.call_others();
+        // For the tasks that it alone knew of ([`Pool::submit_own`]). Whoever takes a lane over has called others by then.
+        if self.lane().is_current(self.epoch) {
+            self.call_others();
+        }
     }
 }
