@@ -164,7 +164,10 @@ def sections(figures: Figures, servers: list[Server], conditions: dict[str, Any]
     facts = Section("Conditions", header=["", ""], rows=[[name, str(value)] for name, value in conditions.items()])
     aims = Section(
         "What is to be shown", ["Each a figure beside its target, also where it is missed. A ratio is taken within a round; the "
-        "median of the rounds is given, and the smallest and the largest."],
+        "median of the rounds is given, and the smallest and the largest.",
+        "Where a target is beyond what the constant server reaches in the same run (the last column says it), no server could "
+        "meet it here: wrk, on one of the same cores, has no more to give, and the kernel's part of a request is all that is "
+        "left of the constant's (PROFILE.md). It would take load from another machine."],
         ["point", "target", "measured", "", "how"],
         [[p.what, p.target, p.measured, p.verdict, p.how] for p in points(figures, families, many, no_mipyre)])
     found = [facts, aims, load_section(figures, "json", about, True), scaling_section(figures, many)]
