@@ -18,6 +18,8 @@ use loom::sync::{Condvar, Mutex};
 use loom::thread;
 use polygil::dispatch::{Placement, Pool, PoolOptions, Step, Worker};
 
+#[path = "loom_dispatch/baton.rs"]
+mod baton;
 #[path = "loom_dispatch/close.rs"]
 mod close;
 #[path = "loom_dispatch/elsewhere.rs"]

@@ -29,8 +29,10 @@
 //! is what was checked.
 //!
 //! Where to read on: `lane.rs` has the parking protocol and the arguments about memory order, `pool.rs` placement and
-//! admission, `worker.rs` the worker's side, `reply.rs` the way back.
+//! admission, `worker.rs` the worker's side, `reply.rs` the way back; `baton.rs` says which thread has the duty that idle workers
+//! may do.
 
+pub mod baton;
 mod counters;
 mod lane;
 mod pool;

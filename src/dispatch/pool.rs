@@ -280,8 +280,9 @@ impl<T> Pool<T> {
         }
     }
 
-    /// If anything waits, wakes one sleeper, the worker of lane `first` rather than another.
-    pub(crate) fn call_workers(&self, first: usize) {
+    /// If anything waits, wakes one sleeper, the worker of lane `first` rather than another: for the tasks that a worker put into its
+    /// own lane ([`Pool::submit_own`]) and does not come to run.
+    pub fn call_workers(&self, first: usize) {
         fence_after_push();
         if self.queues().any(|queue| !queue.is_empty()) {
             self.announce_from(first);

@@ -38,6 +38,68 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+/// A value behind a lock, and threads that wait for it to change.
+pub(crate) struct Monitor<T> {
+    value: Mutex<T>,
+    changed: imp::Condvar,
+}
+
+impl<T> Monitor<T> {
+    pub(crate) fn new(value: T) -> Monitor<T> {
+        Monitor { value: Mutex::new(value), changed: imp::Condvar::new() }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        lock(&self.value)
+    }
+
+    /// Has whoever waits look again.
+    pub(crate) fn notify_all(&self) {
+        self.changed.notify_all();
+    }
+
+    /// Waits as long as `closed` says so.
+    pub(crate) fn wait_while<'a>(
+        &'a self,
+        mut guard: MutexGuard<'a, T>,
+        closed: impl Fn(&T) -> bool,
+    ) -> MutexGuard<'a, T> {
+        while closed(&guard) {
+            guard = self.changed.wait(guard).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+        guard
+    }
+
+    /// As [`Monitor::wait_while`], for `limit` at most.
+    #[cfg(not(loom))]
+    pub(crate) fn wait_while_for<'a>(
+        &'a self,
+        guard: MutexGuard<'a, T>,
+        limit: Duration,
+        closed: impl Fn(&T) -> bool,
+    ) -> MutexGuard<'a, T> {
+        let waited = self.changed.wait_timeout_while(guard, limit, |value| closed(value));
+        waited.unwrap_or_else(std::sync::PoisonError::into_inner).0
+    }
+
+    /// See the module's text: the limit passes now, whenever now is. Others go first, or a thread that waits like this again and
+    /// again would be explored for ever.
+    #[cfg(loom)]
+    pub(crate) fn wait_while_for<'a>(
+        &'a self,
+        guard: MutexGuard<'a, T>,
+        _limit: Duration,
+        closed: impl Fn(&T) -> bool,
+    ) -> MutexGuard<'a, T> {
+        if !closed(&guard) {
+            return guard;
+        }
+        drop(guard);
+        loom::thread::yield_now();
+        self.lock()
+    }
+}
+
 /// Where a worker's thread blocks, or what it is woken by where it blocks elsewhere. The condition it waits for is an atomic
 /// outside; the lock only closes the gap between looking at it and falling asleep.
 pub(crate) struct Gate {

@@ -20,7 +20,8 @@
 //!
 //! - **There is always a thread for the I/O.** A worker gives it back before it runs a handler that is not known to be short
 //!   ([`Pace`]). One that turns out long nevertheless, stuck in C for all we know, has the I/O taken from it by the relief, which
-//!   looks every [`LOOK_EVERY`]. Connections are tasks of an executor that any thread may run, so nothing is bound to a thread.
+//!   looks every few milliseconds. Connections are tasks of an executor that any thread may run, so nothing is bound to a thread.
+//! - **Exactly one of them does it.** How they agree on that is in [`dispatch::baton`](crate::dispatch::baton), and model-checked.
 //! - **No task waits for a busy worker while another sleeps.** Whoever puts tasks into its own lane without waking anybody calls the
 //!   others before it does something long, and the relief does so when it takes over.
 //! - An idle server sleeps: the relief looks only while something runs.
@@ -35,37 +36,27 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::pin::pin;
-use std::sync::atomic::{
-    AtomicBool, AtomicU64, AtomicUsize, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::SeqCst,
-};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::Duration;
 
-use event_listener::Event;
 use futures_lite::future;
 use serde::Serialize;
 use smol::Executor;
 
 use self::pace::Pace;
+use crate::dispatch::baton::{Baton, Hold};
 use crate::dispatch::{Pool, Worker};
 use crate::router::RouteId;
 use crate::task::Task;
 
-/// How often the relief looks whether the holder still comes around. A handler that takes the I/O with it does so for at most twice
-/// this.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// After this many looks without a handler that ran, the relief sleeps until one does.
+/// After this many looks at a worker that waits for sockets, the relief sleeps until that one has something to do.
 const LOOKS_AWAKE: u32 = 200;
-/// How long a worker waits for the I/O that it asked for. Longer is better spent in its lane.
-const HANDOVER_MAX: Duration = Duration::from_millis(2);
 /// Polls of tasks in a row before the lane gets its turn. Well below the lane's default depth, so that tasks find room.
 const TICKS_PER_TURN: usize = 32;
 /// Turns in a row before the sockets are asked for news.
 const TURNS_PER_POLL: usize = 4;
-
-/// The holder that is no worker.
-const RELIEF: usize = usize::MAX;
 
 /// What a worker says of a turn at its lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,43 +87,33 @@ pub struct Io {
     pub(crate) executor: Arc<Executor<'static>>,
     pool: Arc<Pool<Task>>,
     pace: Pace,
-    /// A worker's lane, or [`RELIEF`].
-    holder: AtomicUsize,
-    /// Odd while the holder runs what is in its lane; a step more with each task. It only grows, and only the holder moves it:
-    /// who had the I/O before finds that it is no longer where it left it.
-    beat: AtomicUsize,
-    /// The holder waits for sockets.
-    waits: AtomicBool,
-    /// The relief sleeps until it is told that something runs.
-    dozes: AtomicBool,
-    state: Mutex<State>,
-    changed: Condvar,
-    /// Ends the relief's turn.
-    leave: Event,
+    baton: Arc<Baton>,
     taken: AtomicU64,
     given_back: AtomicU64,
     taken_back: AtomicU64,
 }
 
-#[derive(Default)]
-struct State {
-    /// Workers may hold the I/O.
-    open: bool,
-    /// The relief does the I/O.
-    relief_inside: bool,
-    /// A worker waits for the relief to leave.
-    wanted: bool,
-    /// The server is done.
-    over: bool,
+/// What a thread that does the I/O knows of itself.
+#[derive(Clone, Copy)]
+struct Holding {
+    lane: usize,
+    /// None for a thread that does not have it from the relief ([`Io::here`]).
+    hold: Option<Hold>,
 }
 
 thread_local! {
-    /// The lane of the worker whose thread this is, as long as it does the I/O.
-    static HERE: Cell<Option<usize>> = const { Cell::new(None) };
-    /// Where this thread left the beat.
-    static BEAT: Cell<usize> = const { Cell::new(0) };
+    /// Set as long as this thread does the I/O, as far as it knows: it may have been taken from it.
+    static HERE: Cell<Option<Holding>> = const { Cell::new(None) };
     /// A connection has nothing more to do before this thread's lane had its turn.
     static LANE_DUE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Makes a move with the hold of this thread. False when it has none, or not any more.
+fn with_hold(make: impl FnOnce(&mut Hold) -> bool) -> bool {
+    let Some(Holding { lane, hold: Some(mut hold) }) = HERE.get() else { return false };
+    let moved = make(&mut hold);
+    HERE.set(Some(Holding { lane, hold: Some(hold) }));
+    moved
 }
 
 impl Io {
@@ -141,13 +122,7 @@ impl Io {
             executor: Arc::new(Executor::new()),
             pool,
             pace: Pace::new(routes),
-            holder: AtomicUsize::new(RELIEF),
-            beat: AtomicUsize::new(0),
-            waits: AtomicBool::new(false),
-            dozes: AtomicBool::new(false),
-            state: Mutex::default(),
-            changed: Condvar::new(),
-            leave: Event::new(),
+            baton: Baton::new(LOOKS_AWAKE),
             taken: AtomicU64::new(0),
             given_back: AtomicU64::new(0),
             taken_back: AtomicU64::new(0),
@@ -156,23 +131,18 @@ impl Io {
 
     /// Who has the I/O now.
     pub fn overview(&self) -> IoOverview {
-        let holder = self.holder.load(Relaxed);
         IoOverview {
-            worker: (holder != RELIEF).then_some(holder),
+            worker: self.baton.holder(),
             taken: self.taken.load(Relaxed),
             given_back: self.given_back.load(Relaxed),
             taken_back: self.taken_back.load(Relaxed),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Where the next task for this route belongs: in this lane, whose worker's thread this is, or None, where the pool puts it.
     pub(crate) fn lane_for(&self, route: RouteId) -> Option<usize> {
         let short = self.pace.next(route);
-        HERE.get().filter(|_| short)
+        HERE.get().filter(|_| short).map(|here| here.lane)
     }
 
     /// Waits for the reply to a task that this thread has just put into its own lane, for as long as it takes to run the lane;
@@ -195,7 +165,7 @@ impl Io {
     /// Has tasks for short routes go into this lane until what it gives is dropped: for a thread that does the I/O and is that
     /// lane's worker. It must look into the lane before it sleeps.
     pub fn here(&self, lane: usize) -> Here {
-        HERE.set(Some(lane));
+        HERE.set(Some(Holding { lane, hold: None }));
         Here(PhantomData)
     }
 
@@ -215,7 +185,8 @@ impl Io {
             return;
         }
         if self.is_short(route) {
-            self.move_beat(2);
+            // Not any more, perhaps: then there is nothing to be said about it.
+            with_hold(|hold| self.baton.run(hold));
         } else {
             self.give_back(worker);
         }
@@ -223,14 +194,10 @@ impl Io {
 
     /// Gives the I/O away, if this thread has it, because it is going to do something that takes long.
     pub fn give_back(&self, worker: &Worker<Task>) {
-        let Some(lane) = HERE.take() else { return };
-        let state = self.lock();
-        if self.holder.load(Relaxed) == lane {
-            self.holder.store(RELIEF, SeqCst);
+        let Some(here) = HERE.take() else { return };
+        if here.hold.is_some_and(|hold| self.baton.give_back(hold)) {
             self.given_back.fetch_add(1, Relaxed);
-            self.changed.notify_all();
         }
-        drop(state);
         worker.call_others();
     }
 
@@ -240,12 +207,10 @@ impl Io {
             if turn(worker) == Turn::Over {
                 return;
             }
-            if !self.take(worker.index()) {
+            let Some(held) = self.take(worker.index()) else {
                 worker.park();
                 continue;
-            }
-            // Also when a turn panics: the thread's end must not be the end of the I/O.
-            let held = Held { io: self, lane: worker.index(), _here: self.here(worker.index()) };
+            };
             let over = async_io::block_on(self.hold(worker, turn));
             drop(held);
             if over {
@@ -254,42 +219,16 @@ impl Io {
         }
     }
 
-    /// Asks the relief for the I/O, if handlers are short at present. True when this worker has it.
-    fn take(&self, lane: usize) -> bool {
-        if self.holder.load(Relaxed) != RELIEF || !self.pace.is_brisk() {
-            return false;
+    /// Asks the relief for the I/O, if handlers are short at present. This worker has it until what this gives is dropped, and also
+    /// when that is because a turn panics: the thread's end must not be the end of the I/O.
+    fn take(&self, lane: usize) -> Option<Held<'_>> {
+        if !self.baton.is_free() || !self.pace.is_brisk() {
+            return None;
         }
-        let mut state = self.lock();
-        if !state.open || state.wanted || self.holder.load(Relaxed) != RELIEF {
-            return false;
-        }
-        state.wanted = true;
-        self.leave.notify(usize::MAX);
-        let waited = self.changed.wait_timeout_while(state, HANDOVER_MAX, |state| state.relief_inside && state.open);
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        state.wanted = false;
-        let taken = state.open && !state.relief_inside;
-        if taken {
-            self.holder.store(lane, SeqCst);
-            self.taken.fetch_add(1, Relaxed);
-            self.waits.store(false, SeqCst);
-            // Even, and further than anybody has ever left it.
-            let next = |beat: usize| (beat | 1).wrapping_add(1);
-            let before = self.beat.fetch_update(Relaxed, Relaxed, |beat| Some(next(beat)));
-            BEAT.set(before.map_or(0, next));
-        }
-        self.changed.notify_all();
-        taken
-    }
-
-    /// Moves the holder's beat. False when this thread has not the I/O any more: then it stays as it is.
-    fn move_beat(&self, by: usize) -> bool {
-        let left = BEAT.get();
-        let moved = self.beat.compare_exchange(left, left.wrapping_add(by), AcqRel, Relaxed).is_ok();
-        if moved {
-            BEAT.set(left.wrapping_add(by));
-        }
-        moved
+        let hold = self.baton.take(lane)?;
+        self.taken.fetch_add(1, Relaxed);
+        HERE.set(Some(Holding { lane, hold: Some(hold) }));
+        Some(Held { io: self, _here: Here(PhantomData) })
     }
 
     /// Does the I/O and what it brings. True when the worker is over, false when another has the I/O.
@@ -298,21 +237,17 @@ impl Io {
         let mut ticked = true;
         loop {
             LANE_DUE.set(false);
-            self.move_beat(1);
+            with_hold(|hold| self.baton.run(hold));
             let ran = turn(worker);
-            let kept = self.move_beat(1);
             if ran == Turn::Over {
                 return true;
             }
-            if !kept || self.holder.load(Acquire) != worker.index() {
+            if !with_hold(|hold| self.baton.tick(hold)) {
                 return false;
             }
             if !ticked && ran == Turn::Idle {
                 turns = 0;
                 self.wait(worker).await;
-                if self.dozes.load(SeqCst) {
-                    self.wake_relief();
-                }
                 // What it ticked may have put a task into the lane.
                 ticked = true;
                 continue;
@@ -330,7 +265,7 @@ impl Io {
     async fn wait(&self, worker: &mut Worker<Task>) {
         let mut tick = pin!(self.executor.tick());
         let mut asleep = false;
-        self.waits.store(true, SeqCst);
+        with_hold(|hold| self.baton.wait(hold));
         poll_fn(|cx| {
             if asleep {
                 return Poll::Ready(());
@@ -339,98 +274,27 @@ impl Io {
             if !asleep { Poll::Ready(()) } else { tick.as_mut().poll(cx) }
         })
         .await;
-        self.waits.store(false, SeqCst);
+        with_hold(|hold| self.baton.tick(hold));
         if asleep {
             worker.rise();
         }
     }
 
-    fn wake_relief(&self) {
-        drop(self.lock());
-        self.dozes.store(false, SeqCst);
-        self.changed.notify_all();
-    }
-
     /// The thread that does the I/O when no worker does. Ends with [`Io::close`].
     pub(crate) fn relieve(&self) {
-        let mut state = self.lock();
-        let mut looks = 0;
-        let mut seen = None;
-        state.open = true;
-        while !state.over {
-            if self.holder.load(Acquire) == RELIEF {
-                if state.wanted {
-                    state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                    continue;
-                }
-                state.relief_inside = true;
-                drop(state);
-                async_io::block_on(self.executor.run(self.asked_to_leave()));
-                state = self.lock();
-                state.relief_inside = false;
-                self.changed.notify_all();
-                (looks, seen) = (0, None);
-                continue;
-            }
-            let beat = self.beat.load(Relaxed);
-            if seen == Some(beat) {
-                let waits = self.waits.load(SeqCst);
-                let next = beat.wrapping_add(1);
-                if !waits && beat % 2 == 1 && self.beat.compare_exchange(beat, next, AcqRel, Relaxed).is_ok() {
-                    // It has been in one handler since the last look, and learns from the beat that it has the I/O no more.
-                    self.holder.store(RELIEF, SeqCst);
-                    self.taken_back.fetch_add(1, Relaxed);
-                    self.pool.call_workers(0);
-                    continue;
-                }
-                looks += 1;
-            } else {
-                looks = 0;
-            }
-            seen = Some(beat);
-            state = if looks >= LOOKS_AWAKE && self.may_doze() {
-                looks = 0;
-                self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
-            } else {
-                let waited = self.changed.wait_timeout(state, LOOK_EVERY);
-                waited.unwrap_or_else(PoisonError::into_inner).0
-            };
-        }
-    }
-
-    /// The holder says that it wakes up, and then looks whether the relief dozes; the relief says that it dozes, and then looks
-    /// whether the holder waits. So one of them sees the other.
-    fn may_doze(&self) -> bool {
-        self.dozes.store(true, SeqCst);
-        let waits = self.waits.load(SeqCst);
-        if !waits {
-            self.dozes.store(false, SeqCst);
-        }
-        waits
-    }
-
-    fn is_relief_to_leave(&self) -> bool {
-        let state = self.lock();
-        state.wanted || state.over
-    }
-
-    async fn asked_to_leave(&self) {
-        loop {
-            let leave = self.leave.listen();
-            if self.is_relief_to_leave() {
-                return;
-            }
-            leave.await;
-        }
+        let asked_to_leave = || poll_fn(|cx| self.baton.poll_leave(cx));
+        self.baton.relieve(
+            || async_io::block_on(self.executor.run(asked_to_leave())),
+            || {
+                self.taken_back.fetch_add(1, Relaxed);
+                self.pool.call_workers(0);
+            },
+        );
     }
 
     /// Ends [`Io::relieve`]; workers do no I/O from now on.
     pub(crate) fn close(&self) {
-        let mut state = self.lock();
-        (state.over, state.open) = (true, false);
-        self.holder.store(RELIEF, SeqCst);
-        self.leave.notify(usize::MAX);
-        self.changed.notify_all();
+        self.baton.close();
     }
 }
 
@@ -443,19 +307,14 @@ impl Drop for Here {
     }
 }
 
-/// A worker's hold on the I/O.
+/// A worker has the I/O: see [`Io::take`].
 struct Held<'a> {
     io: &'a Io,
-    lane: usize,
     _here: Here,
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        let _state = self.io.lock();
-        if self.io.holder.load(Relaxed) == self.lane {
-            self.io.holder.store(RELIEF, SeqCst);
-            self.io.changed.notify_all();
-        }
+        with_hold(|hold| self.io.baton.give_back(*hold));
     }
 }

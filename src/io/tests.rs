@@ -5,7 +5,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::{Held, Io, IoOverview, Turn};
+use super::{Io, IoOverview, Turn};
 use crate::dispatch::{Pool, PoolOptions};
 use crate::router::RouteId;
 
@@ -39,10 +39,12 @@ impl Crew {
         let thread = thread::spawn(move || {
             let mut worker = io.pool.worker(lane);
             let begun = Instant::now();
-            while !io.take(lane) {
-                assert!(begun.elapsed() < PATIENCE, "{:?}", io.overview());
-            }
-            let _held = Held { io: &io, lane, _here: io.here(lane) };
+            let _held = loop {
+                match io.take(lane) {
+                    Some(held) => break held,
+                    None => assert!(begun.elapsed() < PATIENCE, "{:?}", io.overview()),
+                }
+            };
             let mut turn = |worker: &mut _| {
                 io.begin(route, worker);
                 let _ = told.recv();

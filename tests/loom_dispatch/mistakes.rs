@@ -61,6 +61,32 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "the caller is woken while the sender still has the slot",
         "reply::a_caller_that_was_woken_can_renew_its_slot",
     ),
+    (
+        "relief_not_called",
+        "the relief does not hear that a worker asks for its duty",
+        "baton::the_relief_hears_that_it_is_asked_to_leave",
+    ),
+    ("taken_from_inside", "a worker takes the duty while the relief does it", "baton::a_worker_asks_and_gives_back"),
+    ("word_not_compared", "a worker that had the duty once moves it on", "baton::one_that_had_it_cannot_give_it_away"),
+    ("never_taken_back", "one that hangs keeps the duty", "baton::the_duty_is_taken_from_one_that_hangs"),
+    (
+        "no_fence_after_wait",
+        "the holder may look for a dozing relief before it is seen awake",
+        "baton::a_doze_races_the_end_of_a_wait",
+    ),
+    (
+        "no_fence_before_doze",
+        "the relief may look at the holder before it is seen dozing",
+        "baton::a_doze_races_the_end_of_a_wait",
+    ),
+    (
+        "dozes_without_looking",
+        "the relief dozes although the holder waits no more",
+        "baton::a_doze_races_the_end_of_a_wait",
+    ),
+    ("relief_sleeps_on", "the holder does not wake the relief", "baton::the_relief_wakes_from_its_doze"),
+    ("closed_in_silence", "the relief does not hear of the close", "baton::a_close_races_a_worker_that_asks"),
+    ("opened_after_close", "a worker gets the duty after the close", "baton::a_close_races_a_worker_that_asks"),
     ("expire_ignores_start", "a task that runs expires all the same", "reply::start_races_expire"),
 ];
 
