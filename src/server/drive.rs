@@ -140,7 +140,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
                 Ok(Event::Body(_) | Event::End | Event::Paused) => unreachable_event("between requests")?,
                 Err(error) => return Err(self.refuse(error).await),
             }
-            if self.wire.http.buffered() == 0 && begun.is_none() {
+            if self.wire.http.buffered() == 0 {
+                // Also behind an empty line of which the CR came first: it began no head.
+                begun = None;
                 let deadline = self.idle_since.saturating_add(options.idle_timeout);
                 let draining = self.idle_since.saturating_add(DRAIN_IDLE_GRACE);
                 if self.wire.read(deadline, Some(draining)).await? == Read::Deadline {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::failure;
+use super::{failure, plain};
 use crate::server::ServerOptions;
 use crate::server::testing::{World, ok, options};
 
@@ -68,6 +68,28 @@ fn a_slow_head_is_408_counted_from_its_first_byte() {
     let stats = world.app.stats();
     assert_eq!((stats.requests_received, stats.requests_answered), (1, 1));
     world.check_balance();
+}
+
+/// An empty line between requests begins none, wherever it is cut: the connection stays idle, and the next head has all of its time.
+#[test]
+fn an_empty_line_is_idle_time_however_it_is_cut() {
+    for pieces in [&["\r\n"][..], &["\r", "\n"], &["\r", "\n\r", "\n"]] {
+        let mut world = World::new();
+        let client = world.client("GET /a HTTP/1.1\r\nHost: x\r\n\r\n");
+        world.work();
+        assert_eq!(client.text(), plain("/a "));
+        pieces.iter().for_each(|piece| world.send(&client, piece));
+        world.advance(9 * SECOND);
+        world.send(&client, "GET /b HTTP/1.1\r\n");
+        world.advance(9 * SECOND);
+        world.send(&client, "Host: x\r\n\r\n");
+        world.work();
+        assert_eq!(client.text(), plain("/b ").replace(":37 GMT", ":55 GMT"), "{pieces:?}");
+        pieces.iter().for_each(|piece| world.send(&client, piece));
+        world.advance(75 * SECOND);
+        assert!(client.is_closed());
+        assert_eq!(client.text(), "", "{pieces:?}: closed without a word");
+    }
 }
 
 #[test]
