@@ -41,10 +41,6 @@ impl Span {
     fn of(self, bytes: &[u8]) -> &[u8] {
         &bytes[self.start as usize..self.end as usize]
     }
-
-    fn is_empty(self) -> bool {
-        self.start == self.end
-    }
 }
 
 /// A request's head: one buffer, and where things are in it.
@@ -74,9 +70,14 @@ impl Head {
         self.text(self.target)
     }
 
-    /// The raw path, up to the `?`; of an absolute target, its path, at least `/`; `*` for `OPTIONS *`.
+    /// The raw path, up to the `?`; of an absolute target, its path, at least `/`; `*` for `OPTIONS *`, which OPTIONS of an absolute
+    /// target with neither path nor query says in the other form (RFC 9110, 4.2.3; RFC 9112, 3.2.4).
     pub fn path(&self) -> &str {
-        if self.path.is_empty() { "/" } else { self.text(self.path) }
+        match self.text(self.path) {
+            "" if self.query.is_none() && self.method() == "OPTIONS" => "*",
+            "" => "/",
+            path => path,
+        }
     }
 
     /// What follows the first `?`, raw.

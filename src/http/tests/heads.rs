@@ -46,6 +46,10 @@ fn targets_have_four_forms_and_three_are_served() {
     assert_eq!(path("http://a?y", "a", "GET"), ("/".into(), Some("y".into())));
     assert_eq!(path("http://[::1]:8000/x:y@z", "[::1]:8000", "GET"), ("/x:y@z".into(), None));
     assert_eq!(path("*", "a", "OPTIONS"), ("*".into(), None));
+    // RFC 9110, 4.2.3: no path is the path `/`, but to OPTIONS, which asks about the server then (RFC 9112, 3.2.4).
+    assert_eq!(path("http://a", "a", "OPTIONS"), ("*".into(), None));
+    assert_eq!(path("http://a/", "a", "OPTIONS"), ("/".into(), None));
+    assert_eq!(path("http://a?y", "a", "OPTIONS"), ("/".into(), Some("y".into())));
     assert_eq!(path("//x", "a", "GET"), ("//x".into(), None));
     assert_eq!(path("/http://b/", "a", "GET"), ("/http://b/".into(), None));
     assert_eq!(path("/{a}|^`\"<>\\[]?{b}", "a", "GET"), ("/{a}|^`\"<>\\[]".into(), Some("{b}".into())));
