@@ -51,7 +51,7 @@ const READS_PER_TURN: u32 = 16;
 /// How long a connection that ends is kept open for its client to read the last answer.
 const LINGER_MAX: Duration = Duration::from_secs(2);
 
-/// How many bytes of it are taken in meanwhile.
+/// How many bytes that a client sent before it read that answer are taken in meanwhile, besides what is missing of its request.
 const LINGER_BYTES_MAX: u64 = 256 * 1024;
 
 /// The task of one connection.
@@ -359,14 +359,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
 
     /// What follows an answer that is in the output.
     async fn follow(&mut self, after: AfterResponse) -> Result<(), Stop> {
-        let stop = match after {
-            AfterResponse::KeepAlive if self.wire.output.len() < OUTPUT_BATCH_MAX => return Ok(()),
-            AfterResponse::KeepAlive => return Ok(self.flush().await?),
-            AfterResponse::Close => Stop::Linger(Closed::Finished, LINGER_BYTES_MAX),
-            AfterResponse::DrainThenClose { max_bytes } => Stop::Linger(Closed::Finished, max_bytes),
-        };
+        if after == AfterResponse::KeepAlive && self.wire.output.len() < OUTPUT_BATCH_MAX {
+            return Ok(());
+        }
         self.flush().await?;
-        Err(stop)
+        match after {
+            AfterResponse::KeepAlive => Ok(()),
+            _ => Err(Stop::Linger(Closed::Finished, linger_bytes_max(after))),
+        }
     }
 
     fn encode(&mut self, exchange: &Exchange, mut response: Response) -> AfterResponse {
@@ -454,12 +454,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
     async fn fail(&mut self, exchange: &Exchange, failure: Failure, detail: impl AsRef<str>) -> Stop {
         let mut response = self.own(exchange, failure, detail);
         response.close = true;
-        let bytes_max = match self.encode(exchange, response) {
-            AfterResponse::DrainThenClose { max_bytes } => max_bytes,
-            AfterResponse::KeepAlive | AfterResponse::Close => LINGER_BYTES_MAX,
-        };
+        let after = self.encode(exchange, response);
         match self.flush().await {
-            Ok(()) => Stop::Linger(Closed::Refused, bytes_max),
+            Ok(()) => Stop::Linger(Closed::Refused, linger_bytes_max(after)),
             Err(closed) => Stop::Close(closed),
         }
     }
@@ -472,6 +469,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
             response.headers.push(("x-request-id".into(), id.into_bytes().into()));
         }
         response
+    }
+}
+
+/// How much a client may send after the answer that is its last: the rest of its request, and what it took to be the next ones.
+fn linger_bytes_max(after: AfterResponse) -> u64 {
+    match after {
+        AfterResponse::DrainThenClose { max_bytes } => max_bytes.saturating_add(LINGER_BYTES_MAX),
+        AfterResponse::KeepAlive | AfterResponse::Close => LINGER_BYTES_MAX,
     }
 }
 

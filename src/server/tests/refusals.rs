@@ -86,6 +86,27 @@ fn lingering_is_bounded_in_bytes() {
     assert!(client.unread() > 0);
 }
 
+/// A client that is answered early may have sent its next request already, which must not make TCP take the answer back.
+#[test]
+fn what_follows_content_that_nobody_reads_resets_no_answer() {
+    let world = World::with(options(), 1);
+    let _waiting = world.client("GET /a HTTP/1.1\r\nHost: x\r\n\r\n");
+    let refused = world.client("POST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n");
+    let too_large = world.client("POST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n");
+    for (client, length, expected) in [(refused, 900, 503), (too_large, 1001, 413)] {
+        let text = client.text();
+        assert_eq!((failure(&text).0, failure(&text).1), (expected, true));
+        world.send(&client, "x".repeat(length));
+        world.send(&client, "GET /c HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert!(!client.is_closed() && client.unread() == 0, "{expected}: it waits for the client to read");
+        assert_eq!(client.text(), "", "{expected}: nothing more is served");
+        client.close_write();
+        world.settle();
+        assert!(client.is_closed());
+    }
+    world.check_balance();
+}
+
 #[test]
 fn a_body_over_the_limit_is_refused_before_it_comes() {
     let mut world = World::new();
