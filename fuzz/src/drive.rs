@@ -3,7 +3,7 @@
 //! Each complete request is answered with its number and what was understood of it, each error with its own answer, so that the
 //! bytes that come out say which answer went to which request.
 
-use polygil::http::{AfterResponse, Connection, Event, Head, Limits, Response};
+use polygil::http::{AfterResponse, Connection, Event, Head, Limits, Request, Response};
 
 /// A date to send: the machine reads no clock.
 pub const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
@@ -34,7 +34,7 @@ pub struct Trace {
 
 impl Trace {
     /// The heads that were accepted.
-    pub fn heads(&self) -> impl Iterator<Item = &Head> {
+    pub fn heads(&self) -> impl DoubleEndedIterator<Item = &Head> {
         self.seen.iter().filter_map(|seen| match seen {
             Seen::Head(head) => Some(&**head),
             _ => None,
@@ -79,13 +79,26 @@ pub fn answer(number: usize, content: &[u8]) -> Response {
     }
 }
 
-/// Feeds the pieces, then the end of input where `eof` says so.
+/// Feeds the pieces, then the end of input where `eof` says so. Each request lives in the memory of the one before, as in the server.
 ///
 /// # Panics
 ///
 /// Where the machine breaks its own rules: events out of order, an error that does not end the connection, a response that
 /// cannot be sent, more bytes held than the limits allow.
 pub fn drive<'d>(limits: &Limits, pieces: impl IntoIterator<Item = &'d [u8]>, eof: bool) -> Trace {
+    run(limits, pieces, eof, true)
+}
+
+/// The same, but each request in memory of its own.
+///
+/// # Panics
+///
+/// As [`drive`] does.
+pub fn drive_anew<'d>(limits: &Limits, pieces: impl IntoIterator<Item = &'d [u8]>, eof: bool) -> Trace {
+    run(limits, pieces, eof, false)
+}
+
+fn run<'d>(limits: &Limits, pieces: impl IntoIterator<Item = &'d [u8]>, eof: bool, reuses: bool) -> Trace {
     let mut connection = Connection::new(limits.clone());
     let mut trace = Trace { seen: Vec::new(), out: Vec::new() };
     let mut pieces = pieces.into_iter().filter(|piece| !piece.is_empty());
@@ -125,6 +138,9 @@ pub fn drive<'d>(limits: &Limits, pieces: impl IntoIterator<Item = &'d [u8]>, eo
                 let after = connection.send(&answer(number, &content), DATE, &mut trace.out).expect("a valid response");
                 assert!(!matches!(after, AfterResponse::DrainThenClose { .. }), "a complete request leaves nothing");
                 number += 1;
+                if reuses && let Some(head) = trace.heads().next_back().cloned() {
+                    connection.reuse(Request { head, body: std::mem::take(&mut content) });
+                }
             }
             Ok(Event::Paused) => panic!("every response was sent"),
             Ok(Event::Closed) => {

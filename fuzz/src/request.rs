@@ -2,7 +2,7 @@
 
 use polygil::http::{Head, Limits};
 
-use crate::drive::{Seen, Trace, cut, drive, tight};
+use crate::drive::{Seen, Trace, cut, drive, drive_anew, tight};
 use crate::grammar::{is_field_value, is_token};
 use crate::peer;
 
@@ -27,11 +27,12 @@ pub fn request(data: &[u8]) {
     }
 }
 
-/// The same events and answers however the bytes are cut, with an end of input and without.
+/// The same events and answers however the bytes are cut, with an end of input and without, and in whatever memory.
 pub fn split(data: &[u8]) {
     for limits in [Limits::default(), tight()] {
         for eof in [false, true] {
             let whole = drive(&limits, [data], eof);
+            assert_eq!(whole, drive_anew(&limits, [data], eof), "in memory of its own, end of input: {eof}");
             assert_eq!(whole, drive(&limits, cut(data), eof), "cut into pieces, end of input: {eof}");
             assert_eq!(whole, drive(&limits, data.chunks(1), eof), "byte by byte, end of input: {eof}");
         }
@@ -59,6 +60,22 @@ fn obeys(head: &Head) {
     assert!(is_token(head.method().as_bytes()), "method: {head:?}");
     assert!(head.target().bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#'), "target: {head:?}");
     assert!(head.path().starts_with('/') || (head.path() == "*" && head.method() == "OPTIONS"), "path: {head:?}");
+    let path_and_query = match head.query() {
+        Some(query) => format!("{}?{query}", head.path()),
+        None => head.path().to_owned(),
+    };
+    assert!(!head.path().contains('?'), "path: {head:?}");
+    if head.target().starts_with(['/', '*']) {
+        assert_eq!(head.target(), path_and_query);
+    } else {
+        let scheme = head.target().find("//").expect("of an absolute target") + 2;
+        let rest = &head.target()[scheme..];
+        let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        assert!(authority.eq_ignore_ascii_case(head.host()), "authority: {head:?}");
+        let asks_server = head.method() == "OPTIONS" && rest.is_empty();
+        let missing = if asks_server { "*" } else { "/" };
+        assert_eq!(path_and_query, if rest.starts_with('/') { rest.to_owned() } else { format!("{missing}{rest}") });
+    }
     assert!(matches!(head.minor_version(), 0 | 1));
     let (mut hosts, mut lengths, mut codings) = (0, 0, 0);
     for (name, value) in head.headers() {

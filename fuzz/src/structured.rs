@@ -15,6 +15,11 @@ pub fn structured(data: &[u8]) {
 struct Printed {
     method: String,
     target: String,
+    path: String,
+    query: Option<String>,
+    host: &'static str,
+    /// None for chunks.
+    length: Option<u64>,
     fields: Vec<(String, Vec<u8>)>,
     content: Vec<u8>,
 }
@@ -34,6 +39,11 @@ fn attempt(draw: &mut Unstructured<'_>) -> Result<()> {
         let Some(Seen::Head(head)) = seen.next() else { panic!("no head in {text}") };
         assert_eq!(head.method(), request.method, "{text}");
         assert_eq!(head.target(), request.target, "{text}");
+        assert_eq!((head.path(), head.query()), (&*request.path, request.query.as_deref()), "{text}");
+        assert_eq!((head.host(), head.minor_version()), (request.host, 1), "{text}");
+        assert_eq!(head.content_length(), request.length, "{text}");
+        assert_eq!(head.has_body(), request.length != Some(0), "{text}");
+        assert!(!head.expects_continue(), "{text}");
         let fields: Vec<_> = head.headers().map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
         assert_eq!(fields, request.fields, "{text}");
         let mut next = seen.next();
@@ -50,14 +60,30 @@ fn print(draw: &mut Unstructured<'_>, out: &mut Vec<u8>) -> Result<Printed> {
     for _ in 0..draw.int_in_range(0..=2)? {
         out.extend_from_slice(b"\r\n");
     }
-    let method = text(draw, 1..=20, is_token_byte)?;
+    let method = match &*text(draw, 1..=20, is_token_byte)? {
+        // Takes no target of these.
+        "CONNECT" => "OPTIONS".to_owned(),
+        method => method.to_owned(),
+    };
     let path = text(draw, 0..=40, |byte| byte.is_ascii_graphic() && byte != b'#')?;
     let host = *draw.choose(&["a", "a:80", "127.0.0.1:8000", "[::1]", "[v1.x]:1", "x%20y", "A.b-c_d~!$&'()*+,;="])?;
-    let target = match draw.int_in_range(0..=3)? {
-        0 => format!("http://{host}/{path}"),
-        1 => format!("HTTPS://{host}?{path}"),
-        _ => format!("/{path}"),
+    let (before, path) = match draw.int_in_range(0..=4)? {
+        0 => (format!("http://{host}"), format!("/{path}")),
+        1 => (format!("HTTPS://{host}"), format!("?{path}")),
+        2 => (format!("hTTp://{host}"), String::new()),
+        _ => (String::new(), format!("/{path}")),
     };
+    let target = format!("{before}{path}");
+    let (path, query) = match path.split_once('?') {
+        Some((path, query)) => (path, Some(query.to_owned())),
+        None => (&*path, None),
+    };
+    let path = match path {
+        "" if query.is_none() && method == "OPTIONS" => "*",
+        "" => "/",
+        path => path,
+    };
+    let path = path.to_owned();
     out.extend_from_slice(format!("{method} {target} HTTP/1.1\r\n").as_bytes());
     let content = draw.arbitrary_iter::<u8>()?.take(200).collect::<Result<Vec<u8>>>()?;
     let chunked = bool::arbitrary(draw)?;
@@ -88,7 +114,8 @@ fn print(draw: &mut Unstructured<'_>, out: &mut Vec<u8>) -> Result<Printed> {
     } else {
         out.extend_from_slice(&content);
     }
-    Ok(Printed { method, target, fields, content })
+    let length = (!chunked).then_some(content.len() as u64);
+    Ok(Printed { method, target, path, query, host, length, fields, content })
 }
 
 fn chunks(draw: &mut Unstructured<'_>, content: &[u8], out: &mut Vec<u8>) -> Result<()> {
