@@ -102,7 +102,7 @@ options! {
         port_file: Option<PathBuf> = "", kinds::path, Some("PATH"), "Write the port to this file when ready; it appears whole or not at all.";
         admin: Option<Place> = "", kinds::place, Some("[HOST:]PORT"), "Answer /readyz, /livez, /metrics (Prometheus) and /stats at an address of their own; without a host, on 127.0.0.1.";
         backlog: u32 = "1024", kinds::up_to::<65_535, _>, Some("N"), "Connections that the kernel holds until they are accepted.";
-        max_connections: usize = "10000", kinds::up_to::<1_000_000, _>, Some("N"), "Open connections; further ones wait in the backlog.";
+        max_connections: usize = "10000", kinds::up_to::<1_000_000, _>, Some("N"), "Open connections; further ones wait in the backlog, and whoever is idle longest makes way for them.";
     }
     "What it runs" {
         app_dir: PathBuf = ".", kinds::directory, Some("DIR"), "Directory to import the app from; it comes first on sys.path.";

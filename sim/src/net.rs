@@ -151,6 +151,8 @@ pub struct Network {
     pub accepts: u64,
     /// Connections that the server holds.
     pub held: u64,
+    /// When there were last as many of them as may be.
+    pub full_at: Option<u64>,
     /// Connections taken out of the backlog since the drain began.
     pub accepts_draining: u64,
     /// Bytes that the server read, and wrote.
@@ -174,6 +176,7 @@ impl Network {
             descriptors_at: 0,
             accepts: 0,
             held: 0,
+            full_at: None,
             accepts_draining: 0,
             bytes: (0, 0),
             accept_errors: 0,
@@ -464,6 +467,9 @@ impl Core {
         let reset = conn.reset_by_client;
         self.note(Kind::ServerDrop, number, unread as u64);
         if taken {
+            if self.net.held >= self.options.max_connections {
+                self.net.full_at = Some(now);
+            }
             self.net.held -= 1;
             self.connection_over(number);
         }
@@ -612,6 +618,10 @@ impl Drop for SimListener {
 
 impl Listener for SimListener {
     type Stream = SimStream;
+
+    fn is_awaited(&self) -> bool {
+        !self.0.lock().net.backlog.is_empty()
+    }
 
     async fn accept(&self) -> io::Result<(SimStream, Peer)> {
         poll_fn(|cx| {

@@ -1,7 +1,8 @@
 //! The accept loop: one per listener, alive until the server stops, whatever accepting does.
 //!
 //! At `max_connections` it stops accepting until a connection ends; clients then wait in the kernel's backlog and are not
-//! reset. When the process or the machine runs out of descriptors or memory, it pauses (10 ms, doubling to 1 s, cut short as
+//! reset. So that those who only hold a connection cannot keep others out, whoever has been idle longest, and for a while, makes
+//! way for one who waits. When the process or the machine runs out of descriptors or memory, it pauses (10 ms, doubling to 1 s, cut short as
 //! soon as a connection ends) and logs at most once a second: it never spins and never dies. An error that concerns one
 //! connection only, such as a client that left while it was queued, costs that connection.
 //!
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use futures_lite::{FutureExt, future};
 
-use super::drain::{Admission, Phase, Server};
+use super::drain::{Admission, CROWDED_IDLE_MIN, Phase, Server};
 use super::drive::Driver;
 use super::env::{Clock, Listener, Peer, Spawn};
 use crate::mistakes::broken;
@@ -26,13 +27,15 @@ const HANDSHAKE_GRACE: Duration = Duration::from_millis(100);
 
 const BUSY: Duration = Duration::from_secs(1);
 
+/// At `max_connections`, how long until the backlog is looked at again.
+const CROWDED_LOOK: Duration = Duration::from_millis(50);
+
 /// Connections that are accepted in a row before the loop lets other tasks run.
 const ACCEPTS_PER_TURN: u32 = 16;
 
 /// Accepts connections and starts a task for each until the server drains.
 pub(super) async fn accept_loop<L: Listener, C: Clock>(listener: L, server: Arc<Server<C>>, spawn: impl Spawn) {
     let place = listener.place();
-    let connections_max = server.app.options.max_connections;
     let mut backoff = Backoff::default();
     let mut turn = 0;
     let mut last_accepted = None;
@@ -40,7 +43,7 @@ pub(super) async fn accept_loop<L: Listener, C: Clock>(listener: L, server: Arc<
         let mut draining = pin!(server.gate.reached(Phase::Draining));
         loop {
             let next = async {
-                server.gate.room(connections_max).await;
+                place_for(&listener, &server).await;
                 Some(listener.accept().await)
             };
             let stop = async {
@@ -77,6 +80,25 @@ pub(super) async fn accept_loop<L: Listener, C: Clock>(listener: L, server: Arc<
     }
     drop(listener);
     server.gate.stopped_listening();
+}
+
+/// Ready when there is a place for a connection. While there is none and somebody waits for it, who is idle is asked to leave.
+async fn place_for<L: Listener, C: Clock>(listener: &L, server: &Server<C>) {
+    let has_room = || server.gate.has_room(server.app.options.max_connections);
+    while !has_room() {
+        let ended = server.gate.connection_ended();
+        // Between the look and the listening a connection may have ended.
+        if has_room() {
+            return;
+        }
+        let now = server.clock.now();
+        if listener.is_awaited()
+            && let Some(before) = now.checked_sub(CROWDED_IDLE_MIN)
+        {
+            server.gate.crowd_out(before);
+        }
+        ended.or(server.clock.sleep_until(now.saturating_add(CROWDED_LOOK))).await;
+    }
 }
 
 /// Waits as long as `error` calls for. Breaks when the server drains.

@@ -6,13 +6,14 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use async_io::Async;
 use futures_lite::{AsyncReadExt, Stream, stream};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Socket, Type};
 
 use super::Signal;
@@ -202,6 +203,15 @@ impl Listener for SmolListener {
                 Ok((SmolStream::unix(stream), Peer::default()))
             }
         }
+    }
+
+    fn is_awaited(&self) -> bool {
+        let socket = match &self.0 {
+            Kind::Tcp { listener, .. } => listener.as_fd(),
+            Kind::Unix { listener, .. } => listener.as_fd(),
+        };
+        let mut asked = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
+        poll(&mut asked, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
     fn begin_no_more(&self) -> bool {

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -33,6 +33,10 @@ use crate::router::RouteId;
 
 /// How long after its last answer (or its beginning) a connection may still bring a request when a drain begins.
 pub const DRAIN_IDLE_GRACE: Duration = Duration::from_millis(250);
+
+/// A connection that has been idle for so long makes way for another when there are as many as may be. As above, its client
+/// should have no request on the way.
+pub const CROWDED_IDLE_MIN: Duration = Duration::from_millis(250);
 
 /// How long [`run`] waits for the last answers to be written, and after it has cut the connections, for their tasks to notice.
 const CUT_GRACE: Duration = Duration::from_secs(1);
@@ -271,10 +275,27 @@ impl Gate {
         self.ended.listen()
     }
 
+    /// Whether fewer than `connections_max` connections are open.
+    pub(super) fn has_room(&self, connections_max: usize) -> bool {
+        self.active() < connections_max + usize::from(broken("one_connection_more"))
+    }
+
     /// Ready when fewer than `connections_max` connections are open.
     pub(super) async fn room(&self, connections_max: usize) {
-        let connections_max = connections_max + usize::from(broken("one_connection_more"));
-        wait_until(&self.ended, || self.active() < connections_max).await;
+        wait_until(&self.ended, || self.has_room(connections_max)).await;
+    }
+
+    /// Asks the connection that is idle for longest, and since `before` or longer, to end.
+    pub(super) fn crowd_out(&self, before: Duration) {
+        let longest = {
+            let connections = self.lock();
+            let idle = connections.open.values().filter_map(|ticket| Some((ticket.idle_since()?, ticket)));
+            let longest = idle.filter(|(since, _)| *since <= before).min_by_key(|(since, _)| *since);
+            longest.map(|(_, ticket)| Arc::clone(ticket))
+        };
+        if let Some(waker) = longest.and_then(|ticket| ticket.crowd_out()) {
+            waker.wake();
+        }
     }
 
     /// Ready when no listener and no connection is left.
@@ -304,18 +325,36 @@ async fn wait_until(event: &Event, condition: impl Fn() -> bool) {
 #[derive(Default)]
 pub(super) struct Ticket {
     state: Mutex<TicketState>,
-    /// When the request in flight was handed to the pool, in nanoseconds of the clock; [`NOT_SUBMITTED`] before and after.
-    submitted: Submitted,
+    /// When the request in flight was handed to the pool, in nanoseconds of the clock; [`NEVER`] before and after.
+    submitted: Since,
+    /// Since when no request is there, in nanoseconds of the clock; [`NEVER`] while one is.
+    idle: Since,
+    /// Somebody else needs the place more.
+    crowded_out: AtomicBool,
 }
 
-/// A time that is set and taken back for each request that waits, and only ever read for a gauge.
-struct Submitted(AtomicU64);
+/// A time that is set and taken back, and only ever read by others.
+struct Since(AtomicU64);
 
-const NOT_SUBMITTED: u64 = u64::MAX;
+const NEVER: u64 = u64::MAX;
 
-impl Default for Submitted {
-    fn default() -> Submitted {
-        Submitted(AtomicU64::new(NOT_SUBMITTED))
+impl Default for Since {
+    fn default() -> Since {
+        Since(AtomicU64::new(NEVER))
+    }
+}
+
+impl Since {
+    fn set(&self, at: Duration) {
+        self.0.store(u64::try_from(at.as_nanos()).unwrap_or(NEVER), Relaxed);
+    }
+
+    fn clear(&self) {
+        self.0.store(NEVER, Relaxed);
+    }
+
+    fn get(&self) -> Option<Duration> {
+        Some(self.0.load(Relaxed)).filter(|&at| at != NEVER).map(Duration::from_nanos)
     }
 }
 
@@ -365,18 +404,45 @@ impl Ticket {
 
     /// The request was handed to the pool at the time `at`.
     pub(super) fn wait_since(&self, at: Duration) {
-        self.submitted.0.store(u64::try_from(at.as_nanos()).unwrap_or(NOT_SUBMITTED), Relaxed);
+        self.submitted.set(at);
     }
 
     /// It has its reply, or nobody waits for it any more.
     pub(super) fn waited(&self) {
-        self.submitted.0.store(NOT_SUBMITTED, Relaxed);
+        self.submitted.clear();
     }
 
     fn submitted(&self) -> Option<(u64, Duration)> {
-        let at = self.submitted.0.load(Relaxed);
+        let at = self.submitted.get();
         let id = self.in_flight()?.id;
-        (at != NOT_SUBMITTED).then_some((id, Duration::from_nanos(at)))
+        at.map(|at| (id, at))
+    }
+
+    /// It has been waiting for a request since `at`, and goes on to.
+    pub(super) fn idle(&self, at: Duration) {
+        self.crowded_out.store(false, SeqCst);
+        self.idle.set(at);
+    }
+
+    /// It has what it waited for, or waits no more.
+    pub(super) fn idle_no_more(&self) {
+        self.idle.clear();
+    }
+
+    fn idle_since(&self) -> Option<Duration> {
+        self.idle.get()
+    }
+
+    /// Tells it to leave its place if it is idle; gives what to wake.
+    fn crowd_out(&self) -> Option<Waker> {
+        self.crowded_out.store(true, SeqCst);
+        // A ticket that registers its waker after this sees the order: see `Ticket::register`.
+        self.take_waker()
+    }
+
+    /// Whether an idle connection has to leave. Look at it after [`Ticket::register`], as at the phase.
+    pub(super) fn is_crowded_out(&self) -> bool {
+        self.crowded_out.load(SeqCst)
     }
 
     /// All answers are written.

@@ -145,7 +145,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
                 begun = None;
                 let deadline = self.idle_since.saturating_add(options.idle_timeout);
                 let draining = self.idle_since.saturating_add(DRAIN_IDLE_GRACE);
-                if self.wire.read(deadline, Some(draining)).await? == Read::Deadline {
+                self.admission.ticket.idle(self.idle_since);
+                let read = self.wire.read(deadline, Some(draining)).await?;
+                self.admission.ticket.idle_no_more();
+                if read == Read::Deadline {
                     let drained = self.server.gate.phase() > Phase::Running;
                     return Err(Stop::Close(if drained { Closed::Drained } else { Closed::Idle }));
                 }

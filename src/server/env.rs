@@ -49,6 +49,9 @@ pub trait Listener: Send + Sync + 'static {
     /// [`Poll::Pending`] means that the backlog is empty. Dropping the future loses no connection.
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
 
+    /// Whether somebody waits in the backlog, as far as can be told without taking a connection from it.
+    fn is_awaited(&self) -> bool;
+
     /// Begins no new connections from now on, without breaking those whose handshake is under way: their clients may believe them
     /// open. Others are told nothing; they try again a second later, when whoever listens then answers them. False where
     /// this cannot be done.

@@ -37,7 +37,7 @@ pub use self::access::ACCESS_TARGET;
 pub use self::admin::Admin;
 pub use self::bind::{SmolListener, bind, bind_admin, signals_from};
 pub use self::descriptors::descriptors_for;
-pub use self::drain::{DRAIN_IDLE_GRACE, DrainEnd, DrainReport, Unfinished, run};
+pub use self::drain::{CROWDED_IDLE_MIN, DRAIN_IDLE_GRACE, DrainEnd, DrainReport, Unfinished, run};
 pub use self::overview::{Depths, Health, HealthCell, Overview, RunningOverview, WorkersOverview};
 pub use self::socket::SmolStream;
 pub use self::stats::{Closed, Counters, Named, Stats};

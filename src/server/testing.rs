@@ -334,6 +334,10 @@ impl Listener for Held {
         .await
     }
 
+    fn is_awaited(&self) -> bool {
+        !self.0.0.lock().unwrap().waiting.is_empty()
+    }
+
     fn begin_no_more(&self) -> bool {
         self.0.0.lock().unwrap().has_handshakes
     }

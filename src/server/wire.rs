@@ -88,7 +88,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Wire<S, C> {
         Wire { stream, server, ticket, alarm, http, output: Vec::new(), sent: 0, at_eof: false }
     }
 
-    /// Waits for bytes until `deadline`; while the server drains, until `deadline_draining` if that comes first.
+    /// Waits for bytes until `deadline`; while the server drains, until `deadline_draining` if that comes first. A wait with such a
+    /// deadline is an idle one, which ends as well when its place is needed for somebody else.
     pub(super) async fn read(
         &mut self,
         deadline: Duration,
@@ -106,6 +107,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Wire<S, C> {
             // Reads before it looks at the time: bytes that are there in time are in time.
             if let Poll::Ready(read) = self.poll_read(cx) {
                 return Poll::Ready(read.map(|()| Read::Input));
+            }
+            if deadline_draining.is_some() && self.ticket.is_crowded_out() {
+                return Poll::Ready(Ok(Read::Deadline));
             }
             let deadline = match deadline_draining {
                 Some(earlier) if phase == Phase::Draining => deadline.min(earlier),

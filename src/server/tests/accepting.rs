@@ -8,6 +8,7 @@ use crate::server::testing::{World, options};
 
 const EMFILE: i32 = 24;
 const ECONNABORTED: i32 = 103;
+const MS: Duration = Duration::from_millis(1);
 const GET: &str = "GET /a HTTP/1.1\r\nHost: x\r\n\r\n";
 
 #[test]
@@ -25,6 +26,63 @@ fn over_the_limit_clients_wait_and_are_not_reset() {
     world.work();
     world.work();
     assert_eq!(clients[3].text(), plain("/a "));
+    world.check_balance();
+}
+
+/// Who only holds a connection keeps nobody out: at the limit, whoever has been idle longest makes way for one who waits.
+#[test]
+fn at_the_limit_whoever_is_idle_longest_makes_way_for_who_waits() {
+    let mut world = World::with(ServerOptions { max_connections: 3, ..options() }, 4);
+    let silent = world.connect();
+    world.advance(MS);
+    let used = world.client(GET);
+    world.work();
+    let busy = world.client(GET);
+    assert!(used.text().ends_with("\r\n\r\n/a "));
+    // As long as nobody waits, nobody has to go.
+    world.advance(5000 * MS);
+    assert!(!silent.is_closed() && !used.is_closed());
+    let first = world.client(GET);
+    world.advance(50 * MS);
+    assert!(silent.is_closed() && !used.is_closed());
+    assert_eq!(silent.text(), "", "as at the end of its idle time");
+    let second = world.client(GET);
+    world.advance(50 * MS);
+    assert!(used.is_closed());
+    // Now each has a request, or has had an answer only now.
+    let third = world.client(GET);
+    world.advance(5000 * MS);
+    assert_eq!(world.app.stats().connections_active, 3);
+    for client in [&busy, &first, &second] {
+        world.work();
+        assert!(client.text().ends_with("\r\n\r\n/a ") && !client.is_closed());
+    }
+    world.advance(249 * MS);
+    assert_eq!(world.app.stats().connections_accepted, 5);
+    world.advance(50 * MS);
+    assert!(busy.is_closed() && !first.is_closed() && !second.is_closed());
+    world.work();
+    assert!(third.text().ends_with("\r\n\r\n/a "));
+    assert_eq!(world.app.stats().connections_closed_by_reason.get("idle"), 3);
+    world.check_balance();
+}
+
+/// A request that comes with the order to leave is served.
+#[test]
+fn a_request_that_is_there_in_time_keeps_its_connection() {
+    let mut world = World::with(ServerOptions { max_connections: 1, ..options() }, 4);
+    let client = world.connect();
+    world.advance(5000 * MS);
+    let waiting = world.listener.connect();
+    client.send(GET);
+    world.settle();
+    assert!(!client.is_closed());
+    world.work();
+    assert!(client.text().ends_with("\r\n\r\n/a "));
+    world.advance(200 * MS);
+    assert!(!client.is_closed(), "the order was for the time before");
+    world.advance(50 * MS);
+    assert!(client.is_closed() && !waiting.is_closed());
     world.check_balance();
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::sockets::{PATIENCE, Running, answer, local, start};
 use crate::config::Config;
+use crate::server::CROWDED_IDLE_MIN;
 
 const SHORT: Duration = Duration::from_millis(300);
 /// Between two bytes of a client that drips.
@@ -121,6 +122,22 @@ fn idle_connections_are_closed_without_a_word() {
         assert!(begun.elapsed() >= SHORT, "cut too soon");
     }
     assert_eq!(running.stop().stats.connections_closed_by_reason.get("idle"), 200);
+}
+
+#[test]
+fn idle_connections_make_way_when_there_are_as_many_as_may_be() {
+    let running = start(&Config { max_connections: 20, ..local() }, 1);
+    let begun = Instant::now();
+    let mut idle: Vec<_> = (0..20).map(|_| running.connect()).collect();
+    // The other ten never ask for anything.
+    for stream in idle.iter_mut().skip(10) {
+        stream.write_all(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        assert_eq!(answer(stream).1, "/a ");
+    }
+    assert_serves(&running);
+    assert!(begun.elapsed() >= CROWDED_IDLE_MIN, "cut too soon");
+    assert!(running.app.stats().connections_closed_by_reason.get("idle") >= 1);
+    running.stop();
 }
 
 #[test]

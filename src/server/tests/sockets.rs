@@ -314,6 +314,20 @@ fn serves_on_a_unix_socket_and_removes_it() {
 }
 
 #[test]
+fn an_idle_connection_makes_way_on_a_unix_socket_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let running = start(&Config { max_connections: 1, ..in_directory(&directory) }, 1);
+    let connect = || UnixStream::connect(directory.path().join("socket")).unwrap();
+    let _idle = connect();
+    let mut stream = connect();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert_eq!(answer(&mut stream).1, "/a ");
+    drop(stream);
+    running.stop();
+}
+
+#[test]
 fn a_stale_unix_socket_is_replaced_and_a_live_one_is_not() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
