@@ -101,6 +101,7 @@ bench: build benches/.venv/requirements ## Measures polygil beside other servers
 	@PYTHONPATH=benches benches/.venv/bin/python -m side_by_side $(or $(BENCH),--out docs/BENCHMARKS --readme README.md)
 
 profile: build benches/.venv/requirements ## Writes docs/PROFILE.md: where the time of one request goes (needs wrk, perf, valgrind).
+	@cargo build --quiet --release --example constant
 	@PYTHONPATH=benches benches/.venv/bin/python -m side_by_side.profile --out docs/PROFILE.md
 
 clean: ## Removes what was built.

@@ -20,14 +20,17 @@ from pathlib import Path
 from side_by_side import load, report
 from side_by_side.meter import Meter, tree
 from side_by_side.servers import ROOT, Server, all_servers, started
-from side_by_side.workloads import BY_NAME
+from side_by_side.workloads import BY_NAME, Workload
 
 import work  # noqa: E402  isort: skip  (the apps' directory is put on the path by workloads)
 
 BENCHES = {"whole::1$": "one small request", "whole::16$": "16 at once", "whole_browser$": "what a browser sends"}
 AT_ONCE = {"whole::16$": 16}
 SAMPLES, SIZE = 10, 100
-PROFILED = ("polygil-1", "granian-rsgi-1", "uvicorn-1")
+BUILT = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "examples"
+# Whose time is split, and under which load. The constant server is what is left where there is no Python.
+PROFILED = [(name, "json") for name in ("polygil-1", "constant", "granian-rsgi-1", "uvicorn-1")]
+PROFILED += [(name, "json-1000") for name in ("polygil-1", "constant")]
 
 
 def place(file: str) -> str:
@@ -98,16 +101,18 @@ def counted(program: str) -> report.Section:
     return section
 
 
-def under_load(server: Server, database: str, seconds: float) -> tuple[float, list[tuple[str, float]], list[tuple[str, float]]]:
-    """CPU µs per request, and the shares of libraries and of symbols."""
+def under_load(
+    server: Server, workload: Workload, database: str, seconds: float
+) -> tuple[dict[str, float], list[tuple[str, float]], list[tuple[str, float]]]:
+    """CPU µs per request, the server's and wrk's, and the shares of libraries and of symbols in the server's."""
     with started(server, database) as running, tempfile.TemporaryDirectory() as directory:
-        load.wrk(running.port, BY_NAME["json"], 1)
+        load.wrk(running.port, workload, 1)
         data = f"{directory}/perf.data"
         pids = ",".join(map(str, tree(running.pid)))
         perf = subprocess.Popen(["perf", "record", "-q", "-o", data, "-e", "cpu-clock", "-F", "1999", "-p", pids, "--", "sleep",
                                  str(seconds)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         with Meter(running.pid) as meter:
-            figures = load.wrk(running.port, BY_NAME["json"], seconds + 1)
+            figures = load.wrk(running.port, workload, seconds + 1)
         perf.wait(60)
         if figures["errors"]:
             raise ValueError(f"{server.name}: {figures['errors']} errors")
@@ -116,28 +121,55 @@ def under_load(server: Server, database: str, seconds: float) -> tuple[float, li
             command = ["perf", "report", "-i", data, "--no-children", "-g", "none", "--sort", sort, "-t", "|"]
             return parse_perf(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
-        return meter.cpu_s / figures["requests"] * 1e6, by("dso"), by("dso,symbol")
+        each = {"server": meter.cpu_s / figures["requests"] * 1e6, "wrk": figures["wrk_cpu"] / figures["rps"] * 1e6}
+        return each, by("dso"), by("dso,symbol")
 
 
-def shares(servers: list[Server], seconds: float) -> list[report.Section]:
+def shares(servers: dict[str, Server], seconds: float) -> list[report.Section]:
+    """Who spends what, and a section of symbols for each load on the first server."""
     parts = report.Section("CPU time of one request under load", [
-        "Small JSON over 64 connections: user and system time of the server, µs per request, split by perf's samples."])
-    parts.header = ["server", "all", "kernel", "the rest, by library"]
-    symbols = report.Section(f"Where {PROFILED[0]} spends it", ["By symbol, without what the kernel does; share of all its time."])
-    symbols.header = ["share", "library", "symbol"]
+        "User and system time of the server, µs per request, split by perf's samples; and wrk's, which runs on the same processors."])
+    parts.header = ["load", "server", "all", "kernel", "the rest", "by library", "wrk"]
+    symbols = []
+    spent: dict[tuple[str, str], tuple[float, float, float]] = {}
     with tempfile.TemporaryDirectory() as directory:
         database = f"{directory}/items.sqlite"
         work.make_database(database)
-        for server in servers:
-            each, libraries, by_symbol = under_load(server, database, seconds)
-            kernel = sum(share for name, share in libraries if library(name) == "kernel")
-            rest = [f"{library(name)} {share * each:.2f}" for name, share in libraries if library(name) != "kernel" and share > 0.005]
-            parts.rows.append([server.name, f"{each:.1f}", f"{kernel * each:.1f} ({kernel:.0%})", ", ".join(rest)])
-            if server.name == PROFILED[0]:
-                ours = [(name.split("|"), share) for name, share in by_symbol if library(name.split("|")[0]) != "kernel"]
-                symbols.rows = [[f"{share:.1%}", library(name[0].strip()), name[1].replace("[.]", "").strip()]
-                                for name, share in ours[:30]]
-    return [parts, symbols]
+        for name, load_name in PROFILED:
+            workload = BY_NAME[load_name]
+            each, libraries, by_symbol = under_load(servers[name], workload, database, seconds)
+            all_ = each["server"]
+            kernel = sum(share for name_, share in libraries if library(name_) == "kernel")
+            spent[name, load_name] = (all_, kernel * all_, each["wrk"])
+            rest = [f"{library(name_)} {share * all_:.2f}" for name_, share in libraries if library(name_) != "kernel" and share > 0.005]
+            parts.rows.append([workload.about, name, f"{all_:.1f}", f"{kernel * all_:.1f} ({kernel:.0%})", f"{(1 - kernel) * all_:.1f}",
+                               ", ".join(rest), f"{each['wrk']:.1f}"])
+            if name == PROFILED[0][0]:
+                symbols.append(symbols_section(name, workload, by_symbol, all_))
+    parts.text.append(least_kept(PROFILED[0][0], spent))
+    return [parts, *symbols]
+
+
+def least_kept(name: str, spent: dict[tuple[str, str], tuple[float, float, float]]) -> str:
+    """How much of the throughput 1,000 connections could keep at most, from (all, the kernel's, wrk's) µs per request."""
+    all_, _, wrk = spent[name, "json"]
+    _, kernel, wrk_1000 = spent[name, "json-1000"]
+    few, many = all_ + wrk, kernel + wrk_1000
+    return (f"With 64 connections a request costs {few:.1f} µs on both sides together. With 1,000 the kernel's part and wrk's alone are {many:.1f} "
+            f"µs, so that {name} would keep {few / many:.2f} of its requests/s if its own code took no time at all: what each connection is made of "
+            "has left the caches when its turn comes again, the kernel's sockets and wrk's buffers as well.")
+
+
+def symbols_section(name: str, workload: Workload, by_symbol: list[tuple[str, float]], all_us: float) -> report.Section:
+    section = report.Section(f"Where {name} spends it: {workload.about}", [
+        "By symbol, the 15 largest of the kernel and the 30 largest of the rest; share of all its time, and µs per request."])
+    section.header = ["share", "µs", "library", "symbol"]
+    split = [(*(part.strip() for part in name.split("|")[:2]), share) for name, share in by_symbol]
+    for wanted, count in ((True, 15), (False, 30)):
+        chosen = [row for row in split if (library(row[0]) == "kernel") == wanted][:count]
+        section.rows += [[f"{share:.1%}", f"{share * all_us:.2f}", library(dso), re.sub(r"\[[.k]\]\s*", "", symbol)]
+                         for dso, symbol, share in chosen]
+    return section
 
 
 def bench_program() -> str:
@@ -152,13 +184,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="side_by_side.profile", description=__doc__)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--polygil", default=str(ROOT / ".venv/bin/polygil"))
+    parser.add_argument("--constant", type=Path, default=BUILT / "constant", help="the constant server")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    for program in ("valgrind", "perf", "wrk"):
+    for program in ("valgrind", "perf", "wrk", str(given.constant)):
         if shutil.which(program) is None:
             sys.exit(f"{program} is needed, and not here")
-    known = {server.name: server for server in all_servers(given.polygil, "constant")}
-    found = [*shares([known[name] for name in PROFILED], given.seconds), counted(bench_program())]
+    known = {server.name: server for server in all_servers(given.polygil, str(given.constant))}
+    found = [*shares(known, given.seconds), counted(bench_program())]
     intro = ["Where the time of one request goes: `make profile` writes this. Times are of the machine as it was; "
              f"instructions are counted, whatever else it did. CPython {platform.python_version()}, {os.cpu_count()} cores, Linux {platform.release()}, load average "
              f"{Path('/proc/loadavg').read_text().split()[0]}."]

@@ -241,6 +241,20 @@ def test_shares_are_read_from_perf_with_and_without_symbols() -> None:
         "kernel", "_native", "libc"]
 
 
+def test_symbols_are_split_into_the_kernels_and_the_rest() -> None:
+    shares = [("[kernel.kallsyms]|[k] tcp_ack|-", 0.5), ("_native.so |[.] a|b", 0.25), ("[vdso]|[.] clock", 0.125)]
+    section = profile.symbols_section("polygil-1", workloads.BY_NAME["json"], shares, 8.0)
+    assert section.title == "Where polygil-1 spends it: small JSON, 64 connections"
+    assert section.rows == [
+        ["50.0%", "4.00", "kernel", "tcp_ack"], ["25.0%", "2.00", "_native", "a"], ["12.5%", "1.00", "[vdso]", "clock"]]
+
+
+def test_what_1000_connections_can_keep_is_what_is_left_without_the_servers_own_code() -> None:
+    spent = {("x", "json"): (10.0, 7.0, 8.0), ("x", "json-1000"): (16.0, 11.0, 12.0)}
+    assert "costs 18.0 µs on both sides" in profile.least_kept("x", spent)
+    assert "would keep 0.78 of its requests/s" in profile.least_kept("x", spent)
+
+
 @pytest.mark.parametrize(("busy", "rounds", "doubts"), [("0.40", 7, 0), ("0.40", 2, 1), ("1.10", 7, 1), ("9.00", 1, 2)])
 def test_the_report_says_what_speaks_against_believing_it(busy: str, rounds: int, doubts: int) -> None:
     assert len(report.introduction({"load average before": busy}, rounds, 2)) == 2 + doubts
