@@ -17,7 +17,7 @@ from pathlib import Path
 
 from side_by_side import report, rounds
 from side_by_side.figures import Figures
-from side_by_side.servers import CORES, ROOM, ROOT, Server, all_servers, mipyre, polygil_servers
+from side_by_side.servers import CORES, ROOM, ROOT, Server, all_servers, no_mipyre, polygil_servers, present
 from side_by_side.workloads import BY_NAME, OTHERS
 
 import work  # noqa: E402  isort: skip  (the apps' directory is put on the path by workloads)
@@ -89,12 +89,12 @@ def conditions(given: argparse.Namespace) -> dict[str, object]:
     ours = subprocess.run([given.polygil, "--version"], capture_output=True, text=True).stdout.split()
     wrk = subprocess.run(["wrk", "-v"], capture_output=True, text=True).stdout.split("[")[0].strip()
     busy = Path("/proc/loadavg").read_text().split()[0]
-    peers = ", ".join(f"{name} {version(name)}" for name in ("uvicorn", "granian", "robyn", "gunicorn", "hypercorn"))
-    return {
+    peers = ["uvicorn", "granian", "robyn", "gunicorn", "hypercorn", "uvloop", "httptools"] + ["mipyre"] * (not no_mipyre())
+    told = {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "polygil": f"{' '.join(ours[1:])} at {commit}",
-        "servers": f"{peers}, uvloop {version('uvloop')}, httptools {version('httptools')}",
-        "mipyre": mipyre(),
+        "servers": ", ".join(f"{name} {version(name)}" for name in peers),
+        "mipyre": no_mipyre(),
         "polygil's options": f"{' '.join(ROOM)}: room for 1,000 requests at once and 10,000 idle connections; else the defaults",
         "Python": f"CPython {platform.python_version()} for all",
         "machine": f"{model[1] if model else platform.machine()}, {CORES} cores, Linux {platform.release()}",
@@ -104,11 +104,16 @@ def conditions(given: argparse.Namespace) -> dict[str, object]:
                   f"{given.seconds:g} s each after a warm-up of 1 s",
         "mixed load": f"{given.mixed_rate} requests/s, Poisson arrivals, 64 connections, timed from when each was due",
     }
+    return {name: value for name, value in told.items() if value}
 
 
 def main() -> None:
     given = arguments()
     servers = choose(given)
+    if not given.render:
+        servers = present(servers)
+    if not servers:
+        sys.exit(no_mipyre())
     if given.list:
         print(*(f"{server.name:24} {server.about}" for server in servers), sep="\n")
         print(*(f"{w.name:24} {w.about}" for w in BY_NAME.values()), *(f"{n:24} {a}" for n, a in OTHERS.items()), sep="\n")
@@ -121,7 +126,7 @@ def main() -> None:
     figures = Figures(samples)
     title = "Benchmarks"
     intro = report.introduction(told, len({sample["round"] for sample in samples}), CORES)
-    found = report.sections(figures, servers, told, MANY, told["mipyre"])
+    found = report.sections(figures, servers, told, MANY, told.get("mipyre", ""))
     text = report.markdown(title, intro, found)
     if given.readme:
         given.readme.write_text(report.put_between(given.readme.read_text(), report.summary(figures, MANY, told)))

@@ -115,7 +115,7 @@ def point(what: str, spread: Spread | None, bound: float, at_least: bool, unit: 
 
 
 def points(figures: Figures, families: dict[str, list[str]], many: int, no_mipyre: str) -> list[Point]:
-    """Each point of what is to be shown, also where it is missed."""
+    """Each point of what is to be shown, also where it is missed; `no_mipyre` says why mipyre was not measured, if so."""
 
     def best(family: str, workload: str, metric: str = "rps", smallest: bool = False) -> str:
         return figures.best(families.get(family, []), workload, metric, smallest) or "none"
@@ -123,16 +123,18 @@ def points(figures: Figures, families: dict[str, list[str]], many: int, no_mipyr
     def over(workload: str, metric: str, ours: str, theirs: str) -> Spread | None:
         return figures.ratio((ours, workload, metric), (theirs, workload, metric))
 
+    def beside(family: str, how: str) -> str:
+        return no_mipyre if family == "mipyre" and no_mipyre else how
+
     one, all_ = "polygil-1", f"polygil-{many}"
     ours = best("polygil", "json")
     found = []
-    for family, bound in (("granian", 2.5), ("uvicorn", 4), ("robyn", 6), ("constant", 0.85)):
+    for family, bound in (("granian", 2.5), ("uvicorn", 4), ("robyn", 6), ("constant", 0.85), ("mipyre", 1.3)):
         theirs = best(family, "json")
         ceiling = over("json", "rps", "constant", theirs)
         limit = f"; the constant server is {ceiling.text(2)}×" if ceiling and family != "constant" else ""
         found.append(point(f"small JSON, 64 connections, over {family}", over("json", "rps", ours, theirs), bound, True, "×",
-                           f"requests/s, {ours} over {theirs}{limit}"))
-    found.append(Point("small JSON, 64 connections, over mipyre", "≥ 1.3×", "–", None, no_mipyre))
+                           beside(family, f"requests/s, {ours} over {theirs}{limit}")))
     up = figures.ratio((all_, "cpu", "rps"), (one, "cpu", "rps"))
     target = 1.9 if many == 2 else round(0.95 * many, 1)
     found.append(point(f"CPU-bound, from one worker to {many}", up, target, True, "×", f"requests/s, {all_} over {one}"))
@@ -141,12 +143,17 @@ def points(figures: Figures, families: dict[str, list[str]], many: int, no_mipyr
                        f"requests/s, {all_} over {granian}"))
     found.append(point("CPU-bound, p99 beside granian's with one worker", over("cpu", "p99_ms", all_, granian), 1, False, "×",
                        f"p99, {all_} over {granian}"))
-    found.append(Point("CPU-bound, beside mipyre", "≥ 1×", "–", None, no_mipyre))
+    mipyre = best("mipyre", "cpu")
+    found.append(point("CPU-bound, beside mipyre", over("cpu", "rps", all_, mipyre), 1, True, "×",
+                       beside("mipyre", f"requests/s, {all_} over {mipyre}")))
+    mipyre = best("mipyre", "cpu", "p99_ms", smallest=True)
+    found.append(point("CPU-bound, p99 beside mipyre's", over("cpu", "p99_ms", all_, mipyre), 1, False, "×",
+                       beside("mipyre", f"p99, {all_} over {mipyre}")))
     mixed = best("polygil", "mixed-cpu", "p99_ms", smallest=True)
-    for family in ("granian", "uvicorn", "robyn", "gunicorn"):
+    for family in ("granian", "uvicorn", "robyn", "gunicorn", "mipyre"):
         theirs = best(family, "mixed-cpu", "p99_ms", smallest=True)
         found.append(point(f"mixed load, p99 of the short requests, beside {family}", over("mixed-cpu", "p99_ms", mixed, theirs),
-                           0.5, False, "×", f"p99 at the same rate, {mixed} over {theirs}"))
+                           0.5, False, "×", beside(family, f"p99 at the same rate, {mixed} over {theirs}")))
     theirs = best("granian", "json", "cpu_us", smallest=True)
     least = best("polygil", "json", "cpu_us", smallest=True)
     found.append(point("CPU seconds per request, small JSON, beside granian", over("json", "cpu_us", least, theirs), 0.6, False,

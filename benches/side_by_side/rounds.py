@@ -25,7 +25,7 @@ Sample = dict[str, Any]
 # A mixed run is this many times as long as the others: only one request in a hundred says what the p99 is.
 MIXED_TIMES = 3
 
-HEADLINE_CPU = {"polygil", "granian", "uvicorn"}
+HEADLINE_CPU = {"polygil", "granian", "uvicorn", "mipyre"}
 HEADLINE_OTHER = ("text", "json10k", "params", "post-1k", "post-100k", "sqlite", "json-1", "close", "pipelined")
 
 
@@ -65,7 +65,7 @@ def headline(server: Server, many: int) -> tuple[list[str], list[str]]:
         every += ["json-1000", "crowd"]
     if server.name.endswith(f"-{many}") and server.family != "hypercorn" and "sync" not in server.name:
         every.append("mixed-cpu")
-    others = server.name in ("uvicorn-1", "granian-rsgi-1", "robyn-1", "polygil-1", f"polygil-{many}")
+    others = server.name in ("uvicorn-1", "granian-rsgi-1", "robyn-1", "polygil-1", f"polygil-{many}", f"mipyre-{many}")
     rest = list(HEADLINE_OTHER) if others else []
     if "mixed-cpu" in every:
         rest.append("mixed-wait")

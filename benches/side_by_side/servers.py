@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
+import platform
 import signal
 import socket
 import subprocess
@@ -12,6 +12,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,35 @@ def polygil_servers(program: str, prefix: str = "polygil") -> list[Server]:
     return servers
 
 
+def mipyre_servers(many: int) -> list[Server]:
+    """Its default, a thread for each core that serves and runs Python, and its pool of interpreters behind threads that serve; those
+    also with twice as many. By default it logs no requests, and takes its number of threads from the cores of the whole machine."""
+    def server(name: str, about: str, *options: str) -> Server:
+        command = [str(BIN / "mipyre"), "run", "mipyre_app:app", "--port", "{port}", *options]
+        return Server(f"mipyre-{name}", "mipyre", about, command)
+
+    servers = [server("1", "1 thread", "--threads", "1")]
+    for count in (many, 2 * many):
+        servers.append(server(str(count), f"thread per core, {count} threads", "--threads", str(count)))
+        servers.append(server(f"pool-{count}", f"a pool of {count} interpreters", "--threads", str(many), "--tpc", "off",
+                              "--subinterpreters", str(count)))
+    return servers
+
+
+def no_mipyre() -> str:
+    """Why mipyre is not among those measured; nothing where it is."""
+    if sys.version_info[:2] < (3, 14):
+        return f"mipyre is not measured: it needs CPython 3.14, and all servers here run on {platform.python_version()}"
+    if find_spec("mipyre") is None:
+        return f"mipyre is not measured: it is not installed for CPython {platform.python_version()}"
+    return ""
+
+
+def present(servers: list[Server]) -> list[Server]:
+    """Those of them that can be measured on this Python."""
+    return [server for server in servers if server.family != "mipyre"] if no_mipyre() else servers
+
+
 def all_servers(polygil: str, constant: str) -> list[Server]:
     """Every server, with one process and with as many as there are cores; the fastest under mixed load also with twice as many."""
     many = max(2, CORES)
@@ -89,18 +119,7 @@ def all_servers(polygil: str, constant: str) -> list[Server]:
         servers.append(Server(f"gunicorn-{kind}-{many}", "gunicorn", f"{kind} workers, {many} processes", [
             str(BIN / "gunicorn"), "-w", str(many), "-k", kind, *options, "-b", "127.0.0.1:{port}", "--log-level", "error",
             "wsgi:app"]))
-    return servers
-
-
-def mipyre() -> str:
-    """Why mipyre is not among them: it needs CPython 3.14, and everything here runs on one CPython."""
-    python = shutil.which("python3.14")
-    if python is None:
-        return "mipyre is not measured: it needs CPython 3.14, which is not on this machine"
-    found = subprocess.run([python, "-c", "import mipyre"], capture_output=True).returncode == 0
-    if not found:
-        return "mipyre is not measured: CPython 3.14 is here, mipyre is not installed for it"
-    return "mipyre is not measured: it is installed for CPython 3.14, and all servers here run on " + sys.version.split()[0]
+    return servers + mipyre_servers(many)
 
 
 @dataclass

@@ -112,8 +112,54 @@ def test_every_point_is_told_also_where_nothing_was_measured() -> None:
     assert [p.verdict for p in found[:2]] == ["met", "not measured"]
     assert found[0].measured == "3.00×"
     assert found[0].how == "requests/s, polygil-1 over granian-rsgi-1"
-    assert len(found) == len({p.what for p in found}) == 22
-    assert [p.how for p in found if "mipyre" in p.what] == ["no 3.14", "no 3.14"]
+    assert len(found) == len({p.what for p in found}) == 24
+    assert [(p.target, p.verdict, p.how) for p in found if "mipyre" in p.what] == [
+        (target, "not measured", "no 3.14") for target in ("≥ 1.3×", "≥ 1×", "≤ 1×", "≤ 0.5×")]
+
+
+def test_mipyre_is_held_against_its_targets_where_it_was_measured_each_time_in_the_mode_that_is_best_at_it() -> None:
+    families = {"polygil": ["polygil-2"], "mipyre": ["mipyre-2", "mipyre-pool-2"]}
+    figures = Figures([
+        sample(0, "polygil-2", 300), sample(0, "mipyre-2", 200), sample(0, "mipyre-pool-2", 150),
+        sample(0, "polygil-2", 100, workload="cpu", p99_ms=12.0), sample(0, "mipyre-2", 110, workload="cpu", p99_ms=20.0),
+        sample(0, "mipyre-pool-2", 50, workload="cpu", p99_ms=10.0),
+        sample(0, "polygil-2", 9, workload="mixed-cpu", p99_ms=3.0), sample(0, "mipyre-2", 9, workload="mixed-cpu", p99_ms=60.0),
+        sample(0, "mipyre-pool-2", 9, workload="mixed-cpu", p99_ms=30.0)])
+    assert [(p.measured, p.verdict, p.how) for p in points(figures, families, 2, "") if "mipyre" in p.what] == [
+        ("1.50×", "met", "requests/s, polygil-2 over mipyre-2"),
+        ("0.91×", "missed", "requests/s, polygil-2 over mipyre-2"),
+        ("1.20×", "missed", "p99, polygil-2 over mipyre-pool-2"),
+        ("0.10×", "met", "p99 at the same rate, polygil-2 over mipyre-pool-2"),
+    ]
+
+
+@pytest.mark.parametrize(("version", "installed", "why"), [
+    ((3, 13), True, "it needs CPython 3.14"), ((3, 14), False, "it is not installed for"), ((3, 14), True, "")])
+def test_mipyre_is_measured_where_it_is_installed_for_a_python_that_it_runs_on(
+    monkeypatch: pytest.MonkeyPatch, version: tuple[int, int], installed: bool, why: str
+) -> None:
+    monkeypatch.setattr(sys, "version_info", version)
+    monkeypatch.setattr(servers, "find_spec", lambda _: object() if installed else None)
+    reason = servers.no_mipyre()
+    assert why in reason
+    assert bool(why) == bool(reason)
+    left = {server.family for server in servers.present(servers.all_servers("polygil", ""))}
+    assert ("mipyre" in left) == (not why)
+    assert {"polygil", "granian", "uvicorn", "robyn"} <= left
+
+
+def test_mipyre_has_a_thread_for_each_core_in_both_of_its_modes_and_is_asked_what_polygil_s_other_peers_are() -> None:
+    found = {server.name: server for server in servers.all_servers("polygil", "") if server.family == "mipyre"}
+    many = max(2, servers.CORES)
+    assert list(found) == ["mipyre-1", f"mipyre-{many}", f"mipyre-pool-{many}", f"mipyre-{2 * many}", f"mipyre-pool-{2 * many}"]
+    every, rest = rounds.headline(found[f"mipyre-{many}"], many)
+    assert every == ["json", "cpu", "mixed-cpu"]
+    assert rest == [*rounds.HEADLINE_OTHER, "mixed-wait"]
+    assert rounds.headline(found["mipyre-1"], many) == (["json", "cpu"], [])
+    assert rounds.headline(found[f"mipyre-pool-{many}"], many) == (["json", "cpu", "mixed-cpu"], ["mixed-wait"])
+    assert rounds.headline(found[f"mipyre-pool-{2 * many}"], many) == (["mixed-cpu"], ["mixed-wait"])
+    assert f"--threads {many}" in " ".join(found[f"mipyre-{many}"].command)
+    assert f"--tpc off --subinterpreters {many}" in " ".join(found[f"mipyre-pool-{many}"].command)
 
 
 def test_servers_take_turns_at_being_first() -> None:
@@ -210,8 +256,12 @@ def test_the_time_that_a_run_takes_is_known_before() -> None:
     named = servers.all_servers("polygil", "")
     assert rounds.estimate_s([(named[0], ["json"], [])], settings) == pytest.approx(7 * (1.5 + 3.1))
     assert rounds.estimate_s([(named[0], [], ["json", "mixed-wait"])], settings) == pytest.approx(7 * 1.5 + 3 * (3.1 + 7.2))
-    whole = rounds.estimate_s([(server, *rounds.headline(server, 2)) for server in named], settings)
-    assert 10 * 60 < whole < 40 * 60
+
+    def whole_s(asked: list[servers.Server]) -> float:
+        return rounds.estimate_s([(server, *rounds.headline(server, 2)) for server in asked], settings)
+
+    assert 10 * 60 < whole_s([server for server in named if server.family != "mipyre"]) < 40 * 60
+    assert whole_s([server for server in named if server.family == "mipyre"]) < 10 * 60
 
 
 def test_instructions_are_counted_by_where_the_source_stands() -> None:
