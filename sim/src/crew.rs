@@ -9,9 +9,10 @@
 //! the grace is answered for and its worker replaced, as far as the bound on replacements goes; beyond it the server is told to
 //! stop.
 //!
-//! Who does the I/O is a model of [`polygil::io`], whose threads it cannot run: an idle worker may take it, and from then on the
-//! server's tasks are polled on its thread. They put what is short into its lane by the real [`Io::lane_for`](polygil::io), it sleeps
-//! outside its lane, and while it runs a handler nobody does the I/O, until the relief takes it back.
+//! Who does the I/O is a model of [`polygil::io`], whose threads it cannot run, around the real [`Baton`] by which they agree on it: an
+//! idle worker may take it, and from then on the server's tasks are polled on its thread. They put what is short into its lane by the
+//! real [`Io::lane_for`](polygil::io), it sleeps outside its lane, and while it runs a handler nobody does the I/O, until the relief
+//! takes it back. Each move of the baton must succeed for the worker that has the I/O, and for no other: an oracle of its own.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -20,6 +21,7 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use polygil::content::{self, ContentSender, Sent};
+use polygil::dispatch::baton::{Baton, Hold, Look, Looks};
 use polygil::dispatch::{Pool, Step, Worker};
 use polygil::error::Failure;
 use polygil::http::Response;
@@ -100,6 +102,8 @@ struct Member {
     /// What the supervisor knows of the running task.
     watch: Option<(AnswerSender, usize, u64)>,
     abandoned: bool,
+    /// Where it has left the baton, if it took it and has not found out yet that it has it no more.
+    hold: Option<Hold>,
 }
 
 /// All workers there ever were.
@@ -108,6 +112,9 @@ pub struct Crew {
     io: Arc<Io>,
     /// The member that does the I/O; None is the relief.
     holder: Option<usize>,
+    baton: Arc<Baton>,
+    /// What the relief saw when the holder began what it runs.
+    looks: Looks,
     core: Shared,
     members: Vec<Member>,
     /// The member that has each lane.
@@ -133,6 +140,8 @@ impl SharedCrew {
             pool,
             io,
             holder: None,
+            baton: Baton::new(1),
+            looks: Looks::default(),
             core,
             members: Vec::new(),
             lanes: Vec::new(),
@@ -144,6 +153,7 @@ impl SharedCrew {
             exhausted: false,
             stopped: false,
         };
+        crew.baton.open();
         for route in 0..routes as u32 {
             // As after a while of short requests.
             (0..200).for_each(|_| crew.io.took(RouteId(route), Duration::ZERO));
@@ -166,7 +176,7 @@ impl Crew {
         let serial = self.members.len();
         let queue = Some(self.pool.worker(lane));
         let doing = Doing::Starting;
-        self.members.push(Member { lane, queue, doing, number: 0, watch: None, abandoned: false });
+        self.members.push(Member { lane, queue, doing, number: 0, watch: None, abandoned: false, hold: None });
         self.lanes[lane] = serial;
         self.core.lock().act_in(wait, Actor::Worker(serial));
     }
@@ -216,12 +226,28 @@ impl Crew {
         Some(self.members[serial].lane)
     }
 
-    /// The I/O is the relief's from now on.
-    fn release(&mut self, serial: usize, why: u64) {
-        if self.holder == Some(serial) {
-            self.holder = None;
+    /// A worker that took the baton moves it: whether it still has it.
+    fn moves(&mut self, serial: usize, make: impl FnOnce(&Baton, &mut Hold) -> bool) -> bool {
+        let Some(hold) = &mut self.members[serial].hold else { return false };
+        let moved = make(&self.baton, hold);
+        if !moved {
+            self.members[serial].hold = None;
+        }
+        if moved != (self.holder == Some(serial)) {
+            let told = format!("worker {serial} moved the baton: {moved}; the I/O is with {:?}", self.holder);
+            self.core.lock().fail("one thread does the I/O", told);
+        }
+        moved
+    }
+
+    /// The I/O is the relief's from now on, if this worker had it.
+    fn release(&mut self, serial: usize, why: u64) -> bool {
+        let released = self.moves(serial, |baton, hold| baton.give_back(*hold));
+        if released {
+            (self.holder, self.members[serial].hold) = (None, None);
             self.core.lock().note(Kind::Io, serial, why);
         }
+        released
     }
 
     /// The relief looks: the holder may have been in one handler since the last time.
@@ -229,8 +255,17 @@ impl Crew {
         let member = &self.members[serial];
         let runs = matches!(member.doing, Doing::Running { .. }) && member.number == number;
         if self.holder == Some(serial) && runs {
-            self.core.lock().mark("the I/O was taken back from a worker whose handler took long");
-            self.release(serial, 2);
+            let found = self.baton.look(&mut self.looks);
+            let core = &mut *self.core.lock();
+            if found != Look::TakenBack {
+                return core.fail(
+                    "one thread does the I/O",
+                    format!("the relief looks at a handler that takes long: {found:?}"),
+                );
+            }
+            core.mark("the I/O was taken back from a worker whose handler took long");
+            core.note(Kind::Io, serial, 2);
+            self.holder = None;
             self.members[serial].queue.as_ref().map(Worker::call_others);
         }
     }
@@ -249,11 +284,17 @@ impl Crew {
             Doing::AboutToPark => {
                 let options = &self.core.lock().options.clone();
                 if self.holder.is_none() && self.io_random.chance(options.in_place) {
-                    self.holder = Some(serial);
+                    member.hold = self.baton.take(member.lane);
                     let core = &mut *self.core.lock();
+                    if member.hold.is_none() {
+                        core.fail("one thread does the I/O", format!("worker {serial} asks for it, and nobody has it"));
+                    }
+                    self.holder = Some(serial);
                     core.note(Kind::Io, serial, 0);
                     core.mark("a worker did the I/O");
                 }
+                self.moves(serial, Baton::wait);
+                let member = &mut self.members[serial];
                 let (slept, asleep) = if self.holder == Some(serial) {
                     let alarm = Arc::new(Alarm::default());
                     let lie_down = |queue: &mut Worker<Task>| queue.lie_down_until(&Waker::from(Arc::clone(&alarm)));
@@ -262,6 +303,9 @@ impl Crew {
                     (member.queue.as_mut().is_some_and(Worker::lie_down), Doing::Asleep)
                 };
                 member.doing = if slept { asleep } else { Doing::Looking };
+                if !slept {
+                    self.moves(serial, Baton::tick);
+                }
                 let core = &mut *self.core.lock();
                 if slept {
                     core.note(Kind::Sleep, serial, 0);
@@ -271,6 +315,8 @@ impl Crew {
                 }
             }
             Doing::Rising => {
+                self.moves(serial, Baton::tick);
+                let member = &mut self.members[serial];
                 member.queue.as_mut().map(Worker::rise);
                 member.doing = Doing::Looking;
                 self.step(serial);
@@ -338,13 +384,27 @@ impl Crew {
             core.fail("right request", format!("request {token} came with the parameters {:?}", task.params));
         }
         let (fate, takes) = self.draw(core);
-        if self.holder == Some(serial) && self.io.is_short(task.route) {
+        let has_io = self.holder == Some(serial);
+        if has_io && self.io.is_short(task.route) {
             core.mark("a task ran on the thread that did the I/O");
+            if let Some(hold) = &mut self.members[serial].hold
+                && !self.baton.run(hold)
+            {
+                core.fail(
+                    "one thread does the I/O",
+                    format!("worker {serial} has it, and cannot say that it runs something"),
+                );
+            }
+            self.looks = Looks::default();
+            self.baton.look(&mut self.looks);
             let number = self.members[serial].number + 1;
             core.act_in(RELIEF_LOOK + self.io_random.below(RELIEF_LOOK), Actor::Relief(serial, number));
-        } else if self.holder == Some(serial) {
+        } else if has_io {
             core.mark("the I/O was given back before a handler that may take long");
             core.note(Kind::Io, serial, 1);
+            if !self.members[serial].hold.take().is_some_and(|hold| self.baton.give_back(hold)) {
+                core.fail("one thread does the I/O", format!("worker {serial} has it, and cannot give it back"));
+            }
             self.holder = None;
             self.members[serial].queue.as_ref().map(Worker::call_others);
         }
@@ -415,6 +475,7 @@ impl Crew {
             return;
         }
         member.watch = None;
+        self.moves(serial, Baton::tick);
         let (response, outcome) = self.respond(&task, token, fate, interrupted.is_some());
         let streamed = outcome.error.is_empty() && !outcome.garbage && outcome.content.0 > 0;
         if streamed && self.streams.chance(self.core.lock().options.stream) {
