@@ -31,6 +31,12 @@ BUILT = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / 
 # Whose time is split, and under which load. The constant server is what is left where there is no Python.
 PROFILED = [(name, "json") for name in ("polygil-1", "constant", "granian-rsgi-1", "uvicorn-1")]
 PROFILED += [(name, "json-1000") for name in ("polygil-1", "constant")]
+# Whose system calls are counted: handlers that run where the I/O is done, and handlers that are too long for that.
+COUNTED = [("polygil-1", "json"), ("constant", "json"), ("granian-rsgi-1", "json"), ("polygil-1", "json-1000"), ("constant", "json-1000"),
+           ("polygil-2", "cpu"), ("granian-rsgi-2", "cpu")]
+CALLS = {"recv": ("recvfrom", "recvmsg"), "send": ("sendto", "sendmsg", "writev"), "epoll_ctl": ("epoll_ctl",),
+         "epoll_wait": ("epoll_wait", "epoll_pwait", "epoll_pwait2"), "eventfd": ("read", "write"), "timer": ("timerfd_settime",),
+         "futex": ("futex",)}
 
 
 def place(file: str) -> str:
@@ -172,6 +178,40 @@ def symbols_section(name: str, workload: Workload, by_symbol: list[tuple[str, fl
     return section
 
 
+def parse_counts(text: str) -> dict[str, int]:
+    """Events by name, from the lines of perf stat -x, with what it could not count left out."""
+    rows = [line.split(",") for line in text.splitlines() if line and not line.startswith("#")]
+    return {row[2].removeprefix("syscalls:sys_enter_"): int(row[0]) for row in rows if len(row) > 2 and row[0].isdigit()}
+
+
+def system_calls(servers: dict[str, Server], seconds: int) -> report.Section:
+    """A section of system calls per request, by all of a server's threads."""
+    section = report.Section("System calls of one request", [
+        "By all threads of the server, per request, counted by perf while it is under load; `eventfd` is reads and writes of anything but "
+        "sockets: wakeups of one thread by another that waits for sockets."])
+    section.header = ["load", "server", "all", *CALLS]
+    events = ["raw_syscalls:sys_enter", *(f"syscalls:sys_enter_{call}" for calls in CALLS.values() for call in calls)]
+    with tempfile.TemporaryDirectory() as directory:
+        database = f"{directory}/items.sqlite"
+        work.make_database(database)
+        for name, load_name in COUNTED:
+            workload = BY_NAME[load_name]
+            with started(servers[name], database) as running:
+                load.wrk(running.port, workload, 1)
+                out = f"{directory}/counts"
+                pids = ",".join(map(str, tree(running.pid)))
+                perf = subprocess.Popen(["perf", "stat", "-x,", "-o", out, "-e", ",".join(events), "-p", pids, "--", "sleep", str(seconds)],
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                figures = load.wrk(running.port, workload, seconds + 1)
+                perf.wait(60)
+            counts = parse_counts(Path(out).read_text())
+            requests = figures["rps"] * seconds
+            each = [sum(counts.get(call, 0) for call in calls) / requests for calls in CALLS.values()]
+            every = counts.get("raw_syscalls:sys_enter", 0) / requests
+            section.rows.append([workload.about, name, *(f"{count:.2f}" for count in (every, *each))])
+    return section
+
+
 def bench_program() -> str:
     """Builds benches/path.rs, and says where it is."""
     command = ["cargo", "bench", "--quiet", "--bench", "path", "--no-run", "--message-format=json"]
@@ -191,7 +231,7 @@ def main() -> None:
         if shutil.which(program) is None:
             sys.exit(f"{program} is needed, and not here")
     known = {server.name: server for server in all_servers(given.polygil, str(given.constant))}
-    found = [*shares(known, given.seconds), counted(bench_program())]
+    found = [*shares(known, given.seconds), system_calls(known, given.seconds), counted(bench_program())]
     intro = ["Where the time of one request goes: `make profile` writes this. Times are of the machine as it was; "
              f"instructions are counted, whatever else it did. CPython {platform.python_version()}, {os.cpu_count()} cores, Linux {platform.release()}, load average "
              f"{Path('/proc/loadavg').read_text().split()[0]}."]

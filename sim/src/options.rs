@@ -288,6 +288,8 @@ impl Options {
     /// The options of the server.
     pub fn server(&self) -> ServerOptions {
         ServerOptions {
+            // Never reached: what is refused would depend on what others hold at that moment, which no oracle could foretell.
+            buffered_bytes_max: u64::MAX,
             limits: Limits {
                 body_bytes_max: self.body_bytes_max,
                 target_bytes_max: self.target_bytes_max as usize,

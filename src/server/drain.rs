@@ -23,6 +23,7 @@ use event_listener::Event;
 use futures_lite::{FutureExt, Stream, StreamExt, future};
 
 use super::accept::accept_loop;
+use super::buffered::Buffered;
 use super::date::DateCache;
 use super::env::{Clock, Listener, Spawn};
 use super::overview::Health;
@@ -164,6 +165,7 @@ pub(super) struct Server<C> {
     pub(super) clock: C,
     pub(super) date: DateCache,
     pub(super) gate: Arc<Gate>,
+    pub(super) buffered: Buffered,
 }
 
 impl<C: Clock> Server<C> {
@@ -171,7 +173,8 @@ impl<C: Clock> Server<C> {
         let now = clock.clone();
         drop(app.now.set(Box::new(move || now.now())));
         let gate = Arc::clone(&app.gate);
-        Server { app, clock, date: DateCache::default(), gate }
+        let buffered = Buffered::new(app.options.buffered_bytes_max);
+        Server { app, clock, date: DateCache::default(), gate, buffered }
     }
 
     fn unfinished(&self) -> Vec<Unfinished> {

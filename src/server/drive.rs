@@ -21,6 +21,7 @@ use std::time::Duration;
 use futures_lite::{AsyncRead, AsyncWrite, future};
 
 use super::access::Exchange;
+use super::buffered::Share;
 use super::drain::{Admission, DRAIN_IDLE_GRACE, Phase, Server};
 use super::env::{Clock, Peer};
 use super::stats::Closed;
@@ -177,10 +178,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
             let detail = format!("the content is larger than the limit of {limit} bytes");
             return self.answer(&exchange, Failure::ContentTooLarge.response(detail)).await;
         }
-        if head.has_body() && !self.is_buffered(&head) && !server.app.pool.has_room() {
-            return self.answer(&exchange, self.own(&exchange, Failure::QueueFull, QUEUE_FULL)).await;
+        if head.has_body() && !self.is_buffered(&head) {
+            let full = match (server.app.pool.has_room(), server.buffered.has_room(head.content_length().unwrap_or(0))) {
+                (true, true) => None,
+                (false, _) => Some(QUEUE_FULL),
+                (true, false) => Some(BUFFERED_FULL),
+            };
+            if let Some(detail) = full {
+                return self.answer(&exchange, self.own(&exchange, Failure::QueueFull, detail)).await;
+            }
         }
-        let body = self.body(&exchange, &head, true).await?;
+        // Held until the answer is made.
+        let mut share = server.buffered.share();
+        let body = self.body(&exchange, &head, Some(&mut share)).await?;
         let answer = self.dispatch(&exchange, route, params, Request { head, body }).await?;
         self.admission.ticket.waited();
         match answer {
@@ -199,8 +209,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
         head.content_length().is_some_and(|length| length <= self.wire.http.buffered() as u64)
     }
 
-    /// Reads the body, or reads it to throw it away.
-    async fn body(&mut self, exchange: &Exchange, head: &Head, keep: bool) -> Result<Vec<u8>, Stop> {
+    /// Reads the body and keeps it on account of that share, or reads it to throw it away.
+    async fn body(
+        &mut self,
+        exchange: &Exchange,
+        head: &Head,
+        mut keep: Option<&mut Share<'_>>,
+    ) -> Result<Vec<u8>, Stop> {
         let options = &self.server.clone().app.options;
         let mut body = Vec::new();
         let mut received = 0u64;
@@ -213,10 +228,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
                 Ok(Event::Body(bytes)) => {
                     received += bytes.len() as u64;
                     progress = true;
-                    if keep && body.is_empty() {
+                    let Some(share) = &mut keep else { continue };
+                    if !share.grow(bytes.len()) {
+                        return Err(self.fail(exchange, Failure::QueueFull, BUFFERED_FULL).await);
+                    }
+                    if body.is_empty() {
                         body = bytes;
                         reserve(&mut body, head);
-                    } else if keep {
+                    } else {
                         body.extend_from_slice(&bytes);
                     }
                     continue;
@@ -349,7 +368,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
     async fn answer_unrouted(&mut self, exchange: &Exchange, head: &Head, response: Response) -> Result<(), Stop> {
         let small = head.content_length().is_some_and(|length| length <= DISCARDED_BODY_MAX);
         if !head.has_body() || (small && !self.wire.http.wants_continue()) {
-            self.body(exchange, head, false).await?;
+            self.body(exchange, head, None).await?;
         }
         self.answer(exchange, response).await
     }
@@ -484,6 +503,7 @@ fn linger_bytes_max(after: AfterResponse) -> u64 {
 }
 
 const QUEUE_FULL: &str = "all workers are busy and their queues are full";
+const BUFFERED_FULL: &str = "the content of all requests that are being served leaves no room for this one";
 
 /// The answer to a request that has no route of its own.
 fn unrouted(found: Found<'_>, head: &Head) -> Response {

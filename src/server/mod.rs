@@ -11,6 +11,7 @@ mod accept;
 mod access;
 mod admin;
 mod bind;
+mod buffered;
 mod date;
 mod descriptors;
 mod drain;
@@ -138,6 +139,8 @@ pub struct ServerOptions {
     pub max_connections: usize,
     /// Connections that the kernel holds for a listener until they are accepted.
     pub backlog: u32,
+    /// Content of requests that is in memory at a time, of all connections together: 503 for what would exceed it.
+    pub buffered_bytes_max: u64,
     /// How long a request may wait for a worker, unless its route says otherwise: 503 after it.
     pub queue_timeout: Duration,
     /// From the first byte of a head to its last: 408 after it.
@@ -169,6 +172,7 @@ impl ServerOptions {
             limits: config.limits(),
             max_connections: config.max_connections,
             backlog: config.backlog,
+            buffered_bytes_max: config.max_buffered_bytes,
             queue_timeout: config.queue_timeout,
             head_timeout: config.head_timeout,
             body_timeout: config.body_timeout,

@@ -353,6 +353,7 @@ pub(super) fn options() -> ServerOptions {
         limits: Limits { body_bytes_max: 1000, ..Limits::default() },
         max_connections: 100,
         backlog: 16,
+        buffered_bytes_max: 1 << 30,
         queue_timeout: Duration::from_secs(30),
         head_timeout: Duration::from_secs(10),
         body_timeout: Duration::from_secs(20),

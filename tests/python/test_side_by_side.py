@@ -299,6 +299,12 @@ def test_symbols_are_split_into_the_kernels_and_the_rest() -> None:
         ["50.0%", "4.00", "kernel", "tcp_ack"], ["25.0%", "2.00", "_native", "a"], ["12.5%", "1.00", "[vdso]", "clock"]]
 
 
+def test_counts_are_read_from_perf_without_what_it_could_not_count() -> None:
+    text = ("# started on today\n\n205,,raw_syscalls:sys_enter,100,100.00,,\n100,,syscalls:sys_enter_sendto,100,100.00,,\n"
+            "<not supported>,,syscalls:sys_enter_epoll_wait,0,0.00,,\n")
+    assert profile.parse_counts(text) == {"raw_syscalls:sys_enter": 205, "sendto": 100}
+
+
 def test_what_1000_connections_can_keep_is_what_is_left_without_the_servers_own_code() -> None:
     spent = {("x", "json"): (10.0, 7.0, 8.0), ("x", "json-1000"): (16.0, 11.0, 12.0)}
     assert "costs 18.0 µs on both sides" in profile.least_kept("x", spent)

@@ -191,6 +191,36 @@ fn admission_is_decided_before_the_body_is_read() {
     world.check_balance();
 }
 
+/// The content of all requests together has a limit, wherever it has come to when it is reached; what is answered gives its room back.
+#[test]
+fn content_beyond_what_all_may_hold_together_is_503() {
+    let mut world = World::with(ServerOptions { buffered_bytes_max: 100, ..options() }, 4);
+    let post = |length: usize| format!("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+    let first = world.client(post(60) + &"x".repeat(60));
+    // Refused by its length, before its content is read.
+    let by_length =
+        world.client("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 41\r\nExpect: 100-continue\r\n\r\n");
+    let text = by_length.text();
+    let (status, close, extra, error, _) = failure(&text);
+    assert_eq!((status, close, error.as_str()), (503, true, "queue_full"));
+    assert_eq!(extra, ["retry-after: 1", "x-request-id: t-2"]);
+    // Room for one of these two at the beginning; the one that comes later finds none.
+    let (second, third) = (world.client(post(40)), world.client(post(40)));
+    world.send(&second, "y".repeat(30));
+    world.send(&third, "z".repeat(30));
+    let text = third.text();
+    assert_eq!((failure(&text).0, failure(&text).1), (503, true));
+    world.send(&second, "y".repeat(10));
+    world.work();
+    world.work();
+    assert_eq!((first.text(), second.text()), (plain(&format!("/a {}", "x".repeat(60))), plain(&format!("/a {}", "y".repeat(40)))));
+    // All of it is free again.
+    let all = world.client(post(100) + &"w".repeat(100));
+    world.work();
+    assert_eq!(all.text(), plain(&format!("/a {}", "w".repeat(100))));
+    world.check_balance();
+}
+
 #[test]
 fn a_closed_pool_refuses_and_closes() {
     let world = World::new();
