@@ -24,6 +24,16 @@ pub const ALL: &[Mistake] = &[
         what: "a worker that does the I/O starts something long and tells nobody of the tasks in its lane",
     },
     Mistake {
+        name: "word_not_compared",
+        kind: "ownership",
+        what: "a worker from which the I/O was taken goes on as if it had it",
+    },
+    Mistake {
+        name: "never_taken_back",
+        kind: "ownership",
+        what: "a worker whose handler takes long keeps the I/O",
+    },
+    Mistake {
         name: "close_without_wake",
         kind: "lost wakeup",
         what: "sleeping workers do not hear that the pool is closed",
