@@ -28,11 +28,7 @@ pub const ALL: &[Mistake] = &[
         kind: "ownership",
         what: "a worker from which the I/O was taken goes on as if it had it",
     },
-    Mistake {
-        name: "never_taken_back",
-        kind: "ownership",
-        what: "a worker whose handler takes long keeps the I/O",
-    },
+    Mistake { name: "never_taken_back", kind: "ownership", what: "a worker whose handler takes long keeps the I/O" },
     Mistake {
         name: "close_without_wake",
         kind: "lost wakeup",

@@ -179,7 +179,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
             return self.answer(&exchange, Failure::ContentTooLarge.response(detail)).await;
         }
         if head.has_body() && !self.is_buffered(&head) {
-            let full = match (server.app.pool.has_room(), server.buffered.has_room(head.content_length().unwrap_or(0))) {
+            let full = match (server.app.pool.has_room(), server.buffered.has_room(head.content_length().unwrap_or(0)))
+            {
                 (true, true) => None,
                 (false, _) => Some(QUEUE_FULL),
                 (true, false) => Some(BUFFERED_FULL),

@@ -7,6 +7,9 @@ example and, with ``--hypothesis-seed``, the seed of a failure.
 from __future__ import annotations
 
 import enum
+import math
+import random
+import struct
 import sys
 from collections import OrderedDict, defaultdict, namedtuple
 from dataclasses import dataclass, field
@@ -141,6 +144,27 @@ def test_odd_values_give_the_same_bytes_or_are_refused_by_both(value: Any) -> No
 @settings(max_examples=5000, deadline=None)
 def test_every_class_of_float(value: float) -> None:
     assert outcome(_native.json_bytes, [value]) == outcome(dumps, [value])
+
+
+# Where the form changes, and numbers whose shortest digits are hard to find.
+FLOATS = [
+    *(sign * digits * 10.0**exponent for sign in (1, -1) for digits in (1, 1.5, 9.875) for exponent in range(-8, 25)),
+    *(2.0**exponent for exponent in range(-1074, 1024)), *(10.0**exponent for exponent in range(-323, 309)),
+    0.0, -0.0, 5e-324, 2.2250738585072011e-308, 1.7976931348623157e308, 9007199254740993.0, 9.5367431640625e-07, 4.35, 0.1 + 0.2, 1e23,
+]
+
+
+def test_floats_where_their_form_changes() -> None:
+    assert [_native.json_bytes(value) for value in FLOATS] == [repr(value).encode() for value in FLOATS]
+
+
+def test_floats_of_any_bits() -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    bits = random.Random(seed).randbytes(8 * 100_000)
+    values = [value for (value,) in struct.iter_unpack("<d", bits) if math.isfinite(value)]
+    values += [round(value % 1000, 2) for value in values]
+    assert _native.json_bytes(values) == ("[" + ",".join(map(repr, values)) + "]").encode()
 
 
 @given(st.text(st.characters(exclude_categories=())))

@@ -198,8 +198,7 @@ fn content_beyond_what_all_may_hold_together_is_503() {
     let post = |length: usize| format!("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
     let first = world.client(post(60) + &"x".repeat(60));
     // Refused by its length, before its content is read.
-    let by_length =
-        world.client("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 41\r\nExpect: 100-continue\r\n\r\n");
+    let by_length = world.client("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 41\r\nExpect: 100-continue\r\n\r\n");
     let text = by_length.text();
     let (status, close, extra, error, _) = failure(&text);
     assert_eq!((status, close, error.as_str()), (503, true, "queue_full"));
@@ -213,7 +212,10 @@ fn content_beyond_what_all_may_hold_together_is_503() {
     world.send(&second, "y".repeat(10));
     world.work();
     world.work();
-    assert_eq!((first.text(), second.text()), (plain(&format!("/a {}", "x".repeat(60))), plain(&format!("/a {}", "y".repeat(40)))));
+    assert_eq!(
+        (first.text(), second.text()),
+        (plain(&format!("/a {}", "x".repeat(60))), plain(&format!("/a {}", "y".repeat(40))))
+    );
     // All of it is free again.
     let all = world.client(post(100) + &"w".repeat(100));
     world.work();
