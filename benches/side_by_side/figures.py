@@ -151,9 +151,13 @@ def points(figures: Figures, families: dict[str, list[str]], many: int, no_mipyr
                        beside("mipyre", f"p99, {all_} over {mipyre}")))
     mixed = best("polygil", "mixed-cpu", "p99_ms", smallest=True)
     for family in ("granian", "uvicorn", "robyn", "gunicorn", "mipyre"):
-        theirs = best(family, "mixed-cpu", "p99_ms", smallest=True)
+        # What is asked is about a thread for each core; mipyre's pool hands requests over, as polygil does, and is told as well.
+        names = families.get(family, [])
+        theirs = figures.best([name for name in names if "-pool-" not in name], "mixed-cpu", "p99_ms", smallest=True) or "none"
+        pool = figures.best([name for name in names if "-pool-" in name], "mixed-cpu", "p99_ms", smallest=True)
+        also = f"; over {pool}, which is no thread per core, {ratio.text(2)}×" if pool and (ratio := over("mixed-cpu", "p99_ms", mixed, pool)) else ""
         found.append(point(f"mixed load, p99 of the short requests, beside {family}", over("mixed-cpu", "p99_ms", mixed, theirs),
-                           0.5, False, "×", beside(family, f"p99 at the same rate, {mixed} over {theirs}")))
+                           0.5, False, "×", beside(family, f"p99 at the same rate, {mixed} over {theirs}{also}")))
     theirs = best("granian", "json", "cpu_us", smallest=True)
     least = best("polygil", "json", "cpu_us", smallest=True)
     found.append(point("CPU seconds per request, small JSON, beside granian", over("json", "cpu_us", least, theirs), 0.6, False,

@@ -129,7 +129,8 @@ def test_mipyre_is_held_against_its_targets_where_it_was_measured_each_time_in_t
         ("1.50×", "met", "requests/s, polygil-2 over mipyre-2"),
         ("0.91×", "missed", "requests/s, polygil-2 over mipyre-2"),
         ("1.20×", "missed", "p99, polygil-2 over mipyre-pool-2"),
-        ("0.10×", "met", "p99 at the same rate, polygil-2 over mipyre-pool-2"),
+        # What is asked there is about a thread for each core.
+        ("0.05×", "met", "p99 at the same rate, polygil-2 over mipyre-2; over mipyre-pool-2, which is no thread per core, 0.10×"),
     ]
 
 
