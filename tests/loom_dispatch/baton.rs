@@ -1,33 +1,41 @@
 //! The duty that idle workers may have: one thread does it at any time, there is always one that will, and nobody sleeps while it is
 //! his turn to wake up.
 //!
-//! The duty itself is a cell that two threads must not touch at once: loom reports it if they can, and if what one has done there
-//! is not yet seen by the next. A relief that sleeps or waits for good, or a worker that does, is a deadlock.
+//! The duty itself is a counter that is read and then written, without any order of its own. When two threads are at it at once, or when
+//! one does not yet see what the other has done there, some schedule loses a count. A relief that sleeps or waits for good, or a
+//! worker that does, is a deadlock.
 
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use loom::cell::UnsafeCell;
 use loom::future::block_on;
+use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use loom::thread;
 use polygil::dispatch::baton::{Baton, Hold, Look};
 
 use crate::{Meeting, explore, explore_whole, pool, take};
 
-/// What only the one that has the duty may touch. Counts how often it was done.
+/// What only the one that has the duty may touch: how often it was done, once as it adds up and once as it was. They are compared when
+/// the model is over.
 #[derive(Default)]
-struct Duty(UnsafeCell<u32>);
-
-// Loom watches over it.
-#[allow(unsafe_code)]
-unsafe impl Sync for Duty {}
+struct Duty {
+    counted: AtomicUsize,
+    done: std::sync::atomic::AtomicUsize,
+}
 
 impl Duty {
     /// Does a bit of it.
-    #[allow(unsafe_code)]
     fn once(&self) {
-        // SAFETY: this is what the model is to show. Loom fails it when another thread is in here, or was and is not yet seen.
-        self.0.with_mut(|done| unsafe { *done += 1 });
+        self.done.fetch_add(1, Relaxed);
+        self.counted.store(self.counted.load(Relaxed) + 1, Relaxed);
+    }
+}
+
+impl Drop for Duty {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.counted.load(Relaxed), self.done.load(Relaxed), "two threads did the duty at once");
+        }
     }
 }
 
