@@ -7,7 +7,7 @@ use polygil_sim::options::Options;
 use polygil_sim::world::run;
 
 /// Small enough for a build without optimization.
-const SEEDS: std::ops::Range<u64> = 0..20;
+const SEEDS: std::ops::Range<u64> = 0..30;
 
 fn explored(threads: usize) -> Summary {
     let plan = Plan { threads, ..Plan::new(SEEDS) };

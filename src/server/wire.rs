@@ -34,12 +34,16 @@ pub(super) const READ_AHEAD_MAX: usize = 64 * 1024;
 /// Bytes that are read at once.
 const READ_MAX: usize = 64 * 1024;
 
+/// Bytes that a connection reads at once before it has sent more than that. Most never do, and a thread that reads for nobody who did
+/// needs no more memory for it.
+const READ_FIRST: usize = 8 * 1024;
+
 /// An output buffer that grew beyond this is given back once it is written.
 const OUTPUT_KEPT_MAX: usize = 4 * 1024;
 
 thread_local! {
     /// Where bytes land before the state machine takes them: one for each thread, so that an idle connection holds none.
-    static LANDING: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_MAX].into_boxed_slice());
+    static LANDING: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The socket side of a connection.
@@ -55,6 +59,8 @@ pub(super) struct Wire<S, C: Clock> {
     sent: usize,
     /// The peer sends nothing more.
     at_eof: bool,
+    /// As many bytes are read at once: more after a read that brought as many.
+    read_max: usize,
 }
 
 /// How a wait for bytes ended.
@@ -85,7 +91,7 @@ enum Waited<R> {
 impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Wire<S, C> {
     pub(super) fn new(stream: S, server: Arc<Server<C>>, ticket: Arc<Ticket>, http: http::Connection) -> Wire<S, C> {
         let alarm = Alarm::new(server.clock.clone());
-        Wire { stream, server, ticket, alarm, http, output: Vec::new(), sent: 0, at_eof: false }
+        Wire { stream, server, ticket, alarm, http, output: Vec::new(), sent: 0, at_eof: false, read_max: READ_FIRST }
     }
 
     /// Waits for bytes until `deadline`; while the server drains, until `deadline_draining` if that comes first. A wait with such a
@@ -248,7 +254,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Wire<S, C> {
                 return Poll::Ready(());
             }
             loop {
-                match poll_landing(&mut self.stream, cx, |bytes| bytes.len()) {
+                match poll_landing(&mut self.stream, cx, self.read_max, |bytes| bytes.len()) {
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
                     Poll::Ready(Ok(bytes)) if bytes as u64 >= bytes_max => return Poll::Ready(()),
                     Poll::Ready(Ok(bytes)) => bytes_max -= bytes as u64,
@@ -261,8 +267,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Wire<S, C> {
 
     /// One read into the state machine.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
-        let Wire { stream, http, .. } = self;
-        let read = ready!(poll_landing(stream, cx, |bytes| {
+        let Wire { stream, http, read_max, .. } = self;
+        let read = ready!(poll_landing(stream, cx, *read_max, |bytes| {
             http.receive(bytes);
             bytes.len()
         }));
@@ -271,7 +277,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Wire<S, C> {
                 self.at_eof = true;
                 self.http.receive_eof();
             }
-            Ok(bytes) => self.server.app.counters.read(bytes),
+            Ok(bytes) => {
+                if bytes == *read_max {
+                    *read_max = READ_MAX;
+                }
+                self.server.app.counters.read(bytes);
+            }
             Err(_) => return Poll::Ready(Err(Closed::Reset)),
         }
         Poll::Ready(Ok(()))
@@ -285,13 +296,18 @@ fn poll_reply<R>(receiver: &mut ReplyReceiver<R>, cx: &mut Context<'_>) -> Poll<
     })
 }
 
-/// Reads once into this thread's landing buffer and shows `take` what came, unless that is nothing.
+/// Reads up to `read_max` bytes once into this thread's landing buffer and shows `take` what came, unless that is nothing.
 fn poll_landing<S: AsyncRead + Unpin>(
     stream: &mut S,
     cx: &mut Context<'_>,
+    read_max: usize,
     take: impl FnOnce(&[u8]) -> usize,
 ) -> Poll<io::Result<usize>> {
     LANDING.with_borrow_mut(|landing| {
+        if landing.len() < read_max {
+            landing.resize(read_max, 0);
+        }
+        let landing = &mut landing[..read_max];
         loop {
             match ready!(Pin::new(&mut *stream).poll_read(cx, landing)) {
                 Ok(0) => return Poll::Ready(Ok(0)),
