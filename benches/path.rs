@@ -5,7 +5,7 @@
 //!
 //! `protocol` is bytes to request and response to bytes, `route` path to handler, `dispatch` a task into a lane and out of it, `reply`
 //! a slot there and back. `whole` is the server that ships, from the bytes that a connection reads to the bytes that it writes, with a
-//! worker on the same thread that gives one response to everything: a connection in memory, smol's executor, the machine's clock. What a
+//! worker on the same thread that gives one response to everything: a connection in memory, the executor, the machine's clock. What a
 //! call into Python and the conversion of its value add is measured by benches/dispatch_cost.py, the queues between threads by
 //! benches/dispatch.rs.
 //! Of the allocations of `protocol` two for each request are the response's own, its fields and its content; in `whole` they are made in the

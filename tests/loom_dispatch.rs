@@ -32,6 +32,8 @@ mod mistakes;
 mod park;
 #[path = "loom_dispatch/queues.rs"]
 mod queues;
+#[path = "loom_dispatch/ready.rs"]
+mod ready;
 #[path = "loom_dispatch/reply.rs"]
 mod reply;
 #[path = "loom_dispatch/stale.rs"]

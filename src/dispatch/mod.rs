@@ -30,12 +30,13 @@
 //!
 //! Where to read on: `lane.rs` has the parking protocol and the arguments about memory order, `pool.rs` placement and
 //! admission, `worker.rs` the worker's side, `reply.rs` the way back; `baton.rs` says which thread has the duty that idle workers
-//! may do.
+//! may do, `ready.rs` holds what is to be done there.
 
 pub mod baton;
 mod counters;
 mod lane;
 mod pool;
+pub mod ready;
 pub mod reply;
 mod sync;
 mod worker;

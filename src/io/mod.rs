@@ -20,7 +20,7 @@
 //!
 //! - **There is always a thread for the I/O.** A worker gives it back before it runs a handler that is not known to be short
 //!   ([`Pace`]). One that turns out long nevertheless, stuck in C for all we know, has the I/O taken from it by the relief, which
-//!   looks every few milliseconds. Connections are tasks of an executor that any thread may run, so nothing is bound to a thread.
+//!   looks every few milliseconds. Connections are tasks of an [executor] that any thread may run, so nothing is bound to a thread.
 //! - **Exactly one of them does it.** How they agree on that is in [`dispatch::baton`](crate::dispatch::baton), and model-checked.
 //! - **No task waits for a busy worker while another sleeps.** Whoever puts tasks into its own lane without waking anybody calls the
 //!   others before it does something long, and the relief does so when it takes over.
@@ -28,6 +28,7 @@
 //!
 //! With more than one I/O thread none of this applies: they keep the I/O.
 
+pub mod executor;
 mod pace;
 #[cfg(test)]
 mod tests;
@@ -43,8 +44,8 @@ use std::time::Duration;
 
 use futures_lite::future;
 use serde::Serialize;
-use smol::Executor;
 
+use self::executor::{Executor, after_turn, take_along};
 use self::pace::Pace;
 use crate::dispatch::baton::{Baton, Hold};
 use crate::dispatch::{Pool, Worker};
@@ -84,7 +85,7 @@ pub struct IoOverview {
 
 /// See the module's text. One for each server.
 pub struct Io {
-    pub(crate) executor: Arc<Executor<'static>>,
+    pub(crate) executor: Arc<Executor>,
     pool: Arc<Pool<Task>>,
     pace: Pace,
     baton: Arc<Baton>,
@@ -104,8 +105,6 @@ struct Holding {
 thread_local! {
     /// Set as long as this thread does the I/O, as far as it knows: it may have been taken from it.
     static HERE: Cell<Option<Holding>> = const { Cell::new(None) };
-    /// A connection has nothing more to do before this thread's lane had its turn.
-    static LANE_DUE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Makes a move with the hold of this thread. False when it has none, or not any more.
@@ -148,18 +147,13 @@ impl Io {
     /// Waits for the reply to a task that this thread has just put into its own lane, for as long as it takes to run the lane;
     /// ready with None where that is not enough. What a connection prepares for a long wait, it need not prepare for this one.
     pub(crate) async fn reply_from_here<R: Future + Unpin>(&self, reply: &mut R) -> Option<R::Output> {
-        // Others put theirs into the lane first; who comes around twice has it run.
-        for again in [false, true] {
-            if HERE.get().is_none() {
-                break;
-            }
-            LANE_DUE.set(again);
-            future::yield_now().await;
-            if let Some(replied) = future::poll_once(&mut *reply).await {
-                return Some(replied);
-            }
-        }
-        None
+        after_turn().await;
+        future::poll_once(reply).await
+    }
+
+    /// Runs the connection that `answer` answers, on this thread: the answer is written by whoever made it, and nobody is woken.
+    pub fn answer<R>(&self, answer: impl FnOnce() -> R) -> R {
+        take_along(answer)
     }
 
     /// Has tasks for short routes go into this lane until what it gives is dropped: for a thread that does the I/O and is that
@@ -234,9 +228,7 @@ impl Io {
     /// Does the I/O and what it brings. True when the worker is over, false when another has the I/O.
     async fn hold(&self, worker: &mut Worker<Task>, turn: &mut dyn FnMut(&mut Worker<Task>) -> Turn) -> bool {
         let mut turns = 0;
-        let mut ticked = true;
         loop {
-            LANE_DUE.set(false);
             with_hold(|hold| self.baton.run(hold));
             let ran = turn(worker);
             if ran == Turn::Over {
@@ -245,19 +237,16 @@ impl Io {
             if !with_hold(|hold| self.baton.tick(hold)) {
                 return false;
             }
-            if !ticked && ran == Turn::Idle {
-                turns = 0;
-                self.wait(worker).await;
-                // What it ticked may have put a task into the lane.
-                ticked = true;
-                continue;
-            }
             turns += 1;
             if turns % TURNS_PER_POLL == 0 {
                 future::yield_now().await;
             }
-            let ticks = (0..TICKS_PER_TURN).take_while(|_| !LANE_DUE.get() && self.executor.try_tick());
-            ticked = ticks.count() > 0;
+            let answered = self.executor.tick_after_turn();
+            let ticked = (0..TICKS_PER_TURN).take_while(|_| self.executor.try_tick_later()).count();
+            if ran == Turn::Idle && answered + ticked == 0 {
+                turns = 0;
+                self.wait(worker).await;
+            }
         }
     }
 

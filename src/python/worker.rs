@@ -310,7 +310,7 @@ impl<'i, 's> Serving<'i, 's> {
         };
         io.took(task.route, started.elapsed());
         // The caller may have left, or its patience ended: then nobody wants the response.
-        drop(task.finish(response));
+        drop(io.answer(|| task.finish(response)));
         true
     }
 

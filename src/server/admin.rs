@@ -17,7 +17,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use std::{io, iter};
 
-use smol::{Executor, channel};
+use smol::channel;
 use tracing::Instrument;
 
 use super::overview::Health;
@@ -25,6 +25,7 @@ use super::{App, ServerOptions, Signal, SmolListener, env, metrics};
 use crate::config::Config;
 use crate::dispatch::{Placement, Pool, PoolOptions, Step};
 use crate::http::Response;
+use crate::io::executor::Executor;
 use crate::router::{RouteId, RouteSpec, Router};
 use crate::task::Task;
 
@@ -66,7 +67,7 @@ impl Admin {
         let io = thread::Builder::new().name("polygil-admin-io".into());
         let served = io.spawn(move || {
             let executor = Arc::new(Executor::new());
-            let spawn = env::SmolSpawn(Arc::clone(&executor));
+            let spawn = Arc::clone(&executor);
             let run = super::run(own, listeners, inbox, || 0, env::SystemClock::new(), spawn);
             async_io::block_on(executor.run(run.instrument(tracing::debug_span!("admin"))));
         });

@@ -1,7 +1,7 @@
 //! What the server takes from the world: time, tasks, and sockets, each behind a trait.
 //!
 //! Everything between these edges is deterministic code: it asks [`Clock`] for the time, gives its tasks to [`Spawn`] and its
-//! connections come out of [`Listener`]. Production plugs in [`SystemClock`], [`SmolSpawn`] and the sockets of
+//! connections come out of [`Listener`]. Production plugs in [`SystemClock`], the [`Executor`](crate::io::executor::Executor) and the sockets of
 //! [`bind`](super::bind()); the simulator plugs in virtual time, a seeded executor and a network that loses, splits and stalls.
 //!
 //! This file must never grow a fourth edge by accident: no other file of the server reads a clock, draws a random number,
@@ -12,12 +12,10 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_lite::{AsyncRead, AsyncWrite};
-use smol::Executor;
 
 /// Monotonic time for deadlines, wall time for the Date field, and the one way to wait.
 pub trait Clock: Clone + Send + Sync + 'static {
@@ -129,15 +127,5 @@ impl Future for SystemSleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         Pin::new(&mut self.0).poll(cx).map(|_| ())
-    }
-}
-
-/// Starts tasks on smol's executor, on whichever I/O thread is free.
-#[derive(Clone, Debug)]
-pub struct SmolSpawn(pub Arc<Executor<'static>>);
-
-impl Spawn for SmolSpawn {
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.0.spawn(task).detach();
     }
 }

@@ -244,7 +244,7 @@ pub fn run_blocking(
 ) -> DrainReport {
     let io = app.io();
     let executor = Arc::clone(&io.executor);
-    let spawn = env::SmolSpawn(Arc::clone(&executor));
+    let spawn = Arc::clone(&executor);
     let clock = env::SystemClock::new();
     if io_threads <= 1 {
         return thread::scope(|scope| {

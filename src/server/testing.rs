@@ -11,15 +11,15 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_lite::{AsyncRead, AsyncWrite, future};
-use smol::Executor;
 
 use super::drain::{Admission, Server};
 use super::drive::Driver;
-use super::env::{Clock, Listener, Peer, SmolSpawn};
+use super::env::{Clock, Listener, Peer};
 use super::{App, DrainReport, ServerOptions, Signal, run};
 use crate::dispatch::{Placement, Pool, PoolOptions, Step, Worker};
 use crate::error::Failure;
 use crate::http::{Limits, Response};
+use crate::io::executor::Executor;
 use crate::router::{RouteSpec, Router};
 use crate::task::Task;
 
@@ -376,7 +376,7 @@ pub(super) struct World {
     pub(super) worker: Worker<Task>,
     /// Tasks whose handlers run until the drain gives them up.
     pub(super) running: Arc<Mutex<Vec<Task>>>,
-    executor: Arc<Executor<'static>>,
+    executor: Arc<Executor>,
     signals: smol::channel::Sender<Signal>,
     report: smol::Task<DrainReport>,
 }
@@ -395,7 +395,7 @@ impl World {
         let (clock, listener) = (FakeClock::default(), FakeListener::default());
         let executor = Arc::new(Executor::new());
         let (signals, stream) = smol::channel::unbounded();
-        let spawn = SmolSpawn(executor.clone());
+        let spawn = executor.clone();
         let running = Arc::<Mutex<Vec<Task>>>::default();
         let give_up = {
             let running = running.clone();

@@ -11,11 +11,11 @@ use futures_lite::{AsyncRead, AsyncWrite, future};
 use polygil::config::Config;
 use polygil::dispatch::{Placement, Pool, PoolOptions, Step, Worker};
 use polygil::http::Response;
+use polygil::io::executor::Executor;
 use polygil::router::Router;
-use polygil::server::env::{Listener, Peer, SmolSpawn, SystemClock};
+use polygil::server::env::{Listener, Peer, SystemClock};
 use polygil::server::{App, ServerOptions, Signal, run};
 use polygil::task::Task;
-use smol::Executor;
 
 /// What the worker answers, made as workers make it: in the memory that the task brings.
 fn answer(mut spare: Response) -> Response {
@@ -93,11 +93,9 @@ impl Listener for One {
 
 /// The server, its one connection and its one worker, all on this thread.
 pub struct World {
-    executor: Arc<Executor<'static>>,
+    executor: Arc<Executor>,
     stream: Stream,
     worker: Worker<Task>,
-    /// Polls of tasks so far.
-    pub polls: usize,
     _signals: smol::channel::Sender<Signal>,
 }
 
@@ -111,10 +109,10 @@ impl World {
         let (signals, stream_of_signals) = smol::channel::unbounded();
         let stream = Stream::default();
         let listener = One(Mutex::new(Some(stream.clone())));
-        let spawn = SmolSpawn(executor.clone());
+        let spawn = executor.clone();
         let server = run(app, vec![listener], stream_of_signals, || 0, SystemClock::new(), spawn);
         executor.spawn(server).detach();
-        World { executor, stream, worker, polls: 0, _signals: signals }
+        World { executor, stream, worker, _signals: signals }
     }
 
     /// Sends the requests, and lets everybody do what there is to do. How many bytes came back.
@@ -129,9 +127,7 @@ impl World {
             reader.wake();
         }
         loop {
-            while self.executor.try_tick() {
-                self.polls += 1;
-            }
+            while self.executor.try_tick() {}
             match self.worker.step() {
                 Step::Run(mut task) => {
                     assert!(task.reply.start());

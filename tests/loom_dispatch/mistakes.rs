@@ -48,6 +48,12 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "a task's end is counted by old worker and replacement",
         "lost::a_task_ends_while_its_worker_is_replaced",
     ),
+    ("ready_in_silence", "what becomes ready wakes nobody", "ready::a_push_wakes_who_waits"),
+    (
+        "woken_and_gone",
+        "who was woken for something and goes away tells nobody",
+        "ready::who_goes_away_leaves_it_to_another",
+    ),
     ("second_send_wins", "the second completer overwrites the answer", "reply::a_late_completion_races_the_timeout"),
     ("send_without_wake", "an answer does not wake the caller", "reply::an_answer_reaches_the_caller"),
     ("lost_without_wake", "the last sender leaves in silence", "reply::the_reply_is_lost_when_both_completers_leave"),
