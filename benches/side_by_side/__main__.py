@@ -17,7 +17,7 @@ from pathlib import Path
 
 from side_by_side import report, rounds
 from side_by_side.figures import Figures
-from side_by_side.servers import CORES, ROOM, ROOT, Server, all_servers, no_mipyre, polygil_servers, present
+from side_by_side.servers import CORES, ROOM, ROOT, Server, all_servers, hello_servers, no_mipyre, polygil_servers, present
 from side_by_side.workloads import BY_NAME, OTHERS
 
 import work  # noqa: E402  isort: skip  (the apps' directory is put on the path by workloads)
@@ -58,9 +58,7 @@ def choose(given: argparse.Namespace) -> list[Server]:
     for also in given.also:
         name, _, program = also.partition("=")
         servers += polygil_servers(program, name)
-    twelve = next(server for server in servers if server.name == "polygil-1")
-    command = [str(6 * MANY) if part == "1" else part for part in twelve.command]
-    servers.append(Server(f"polygil-{6 * MANY}", "polygil", f"{6 * MANY} workers, for their memory", command))
+    servers += hello_servers(given.polygil)
     if given.servers:
         wanted = set(given.servers.split(","))
         unknown = wanted - {server.name for server in servers} - {server.family for server in servers}

@@ -162,10 +162,9 @@ def points(figures: Figures, families: dict[str, list[str]], many: int, no_mipyr
     least = best("polygil", "json", "cpu_us", smallest=True)
     found.append(point("CPU seconds per request, small JSON, beside granian", over("json", "cpu_us", least, theirs), 0.6, False,
                        "×", f"user and system, {least} over {theirs}"))
-    found.append(point(f"memory, hello with {many} workers", figures.spread(all_, "json", "rss_mib"), 40, False, " MiB",
-                       "resident (RSS), after load", 1))
-    found.append(point(f"memory, hello with {6 * many} workers", figures.spread(f"polygil-{6 * many}", "memory", "rss_mib"), 80,
-                       False, " MiB", "resident (RSS), after load", 1))
+    for workers, bound in ((many, 40), (6 * many, 80)):
+        found.append(point(f"memory, hello with {workers} workers", figures.spread(f"hello-{workers}", "memory", "rss_mib"), bound,
+                           False, " MiB", "resident (RSS), after load", 1))
     ceiling = figures.ratio(("constant", "json-1000", "rps"), ("constant", "json", "rps"))
     keeps = f"; the constant server keeps {ceiling.text(2)}×" if ceiling else ""
     for name in (one, all_):

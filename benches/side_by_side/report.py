@@ -192,8 +192,10 @@ def summary(figures: Figures, many: int, conditions: dict[str, Any]) -> str:
             rows.append((f"small JSON, 64 connections, {many} workers, requests/s over {name}", shown(ratio, 2) + "×"))
     rows += [(f"small JSON, 64 connections, {name}, requests/s", shown(figures.spread(name, "json", "rps"))) for name in (one, all_)]
     rows.append((f"from exec to the first answer, {many} workers, ms", shown(figures.spread(all_, "start", "start_ms"))))
-    rows.append((f"resident memory after load, {many} workers, MiB", shown(figures.spread(all_, "json", "rss_mib"), 1)))
-    wide, narrow = figures.spread(f"polygil-{6 * many}", "memory", "rss_mib"), figures.spread(all_, "json", "rss_mib")
+    rows.append((f"resident memory after load, {many} workers with the app of the benchmarks, MiB", shown(figures.spread(all_, "json", "rss_mib"), 1)))
+    wide, narrow = (figures.spread(f"hello-{workers}", "memory", "rss_mib") for workers in (6 * many, many))
+    if narrow:
+        rows.append((f"the same with hello, which imports nothing, {many} workers, MiB", shown(narrow, 1)))
     if wide and narrow:
         rows.append(("each further interpreter, MiB", f"{(wide.median - narrow.median) / (5 * many):.1f}"))
     told = f"Measured on {conditions['date']}: {conditions['machine']}; {conditions['rounds']}."

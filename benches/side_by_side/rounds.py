@@ -53,7 +53,7 @@ def headline(server: Server, many: int) -> tuple[list[str], list[str]]:
     """What is asked of a server in every round, and what in the fewer rounds of the rest."""
     if server.only:
         return ["json", "json-1000"], ["pipelined", "json-1", "close"]
-    if server.name.endswith(f"-{6 * many}") and server.family == "polygil":
+    if server.family == "hello":
         return ["memory"], []
     if server.name.endswith(f"-{2 * many}"):
         return ["mixed-cpu"], ["mixed-wait"]

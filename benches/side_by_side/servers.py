@@ -61,6 +61,16 @@ def polygil_servers(program: str, prefix: str = "polygil") -> list[Server]:
     return servers
 
 
+def hello_servers(program: str) -> list[Server]:
+    """For their memory alone, with an app that imports nothing: as many workers as there are cores, and six times as many."""
+    return [
+        Server(f"hello-{count}", "hello", f"polygil with hello, {count} workers, for their memory", [
+            program, "serve", "hello_app:app", "--app-dir", str(APPS), "--port", "{port}", "--log-level", "warn", *ROOM,
+            "--workers", str(count)])
+        for count in (max(2, CORES), 6 * max(2, CORES))
+    ]
+
+
 def mipyre_servers(many: int) -> list[Server]:
     """Its default, a thread for each core that serves and runs Python, and its pool of interpreters behind threads that serve; those
     also with twice as many. By default it logs no requests, and takes its number of threads from the cores of the whole machine."""

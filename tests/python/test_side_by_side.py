@@ -172,11 +172,11 @@ def test_servers_take_turns_at_being_first() -> None:
 
 def test_every_workload_of_the_headline_exists() -> None:
     known = {*workloads.BY_NAME, *workloads.OTHERS, "memory"}
-    for server in servers.all_servers("polygil", __file__):
+    for server in servers.all_servers("polygil", __file__) + servers.hello_servers("polygil"):
         every, rest = rounds.headline(server, 2)
         assert set(every) | set(rest) <= known, server.name
         assert not set(every) & set(rest), server.name
-        assert every[0] == ("mixed-cpu" if server.name.endswith("-4") else "json")
+        assert every[0] == ("memory" if server.family == "hello" else "mixed-cpu" if server.name.endswith("-4") else "json")
 
 
 def test_idle_connections_are_as_many_as_the_limit_allows() -> None:
@@ -242,7 +242,7 @@ def test_the_readme_has_a_place_for_the_summary() -> None:
 
 def test_the_summary_compares_with_each_server_and_leaves_out_who_failed() -> None:
     figures = Figures([sample(0, "polygil-2", 300, rss_mib=30.0), sample(0, "robyn-1", 100), sample(0, "uvicorn-1", 9, errors=1),
-                       sample(0, "constant", 600), sample(0, "polygil-12", 1, workload="memory", rss_mib=60.0)])
+                       sample(0, "constant", 600), *(sample(0, name, 1, workload="memory", rss_mib=used) for name, used in (("hello-2", 30.0), ("hello-12", 60.0)))])
     rows = report.summary(figures, 2, {"date": "today", "machine": "a slide rule", "rounds": "1 round"}).splitlines()
     assert rows[0] == "Measured on today: a slide rule; 1 round."
     assert rows[7:9] == [
