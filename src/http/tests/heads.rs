@@ -45,6 +45,7 @@ fn targets_have_four_forms_and_three_are_served() {
     assert_eq!(path("HTTPS://a", "a", "GET"), ("/".into(), None));
     assert_eq!(path("http://a?y", "a", "GET"), ("/".into(), Some("y".into())));
     assert_eq!(path("http://[::1]:8000/x:y@z", "[::1]:8000", "GET"), ("/x:y@z".into(), None));
+    assert_eq!(path("http://[v1.x]/y", "[v1.x]", "GET"), ("/y".into(), None));
     assert_eq!(path("*", "a", "OPTIONS"), ("*".into(), None));
     // RFC 9110, 4.2.3: no path is the path `/`, but to OPTIONS, which asks about the server then (RFC 9112, 3.2.4).
     assert_eq!(path("http://a", "a", "OPTIONS"), ("*".into(), None));
