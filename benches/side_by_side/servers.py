@@ -44,12 +44,14 @@ class Server:
     only: str | None = None
 
 
+def polygil_command(program: str, app: str, *options: str) -> list[str]:
+    return [program, "serve", app, "--app-dir", str(APPS), "--port", "{port}", "--log-level", "warn", *ROOM, *options]
+
+
 def polygil_servers(program: str, prefix: str = "polygil") -> list[Server]:
     """One worker, as many as there are cores, those with each placement that is not the default, and twice as many."""
     def server(name: str, about: str, *options: str) -> Server:
-        command = [program, "serve", "polygil_app:app", "--app-dir", str(APPS), "--port", "{port}", "--log-level", "warn",
-                   *ROOM, *options]
-        return Server(f"{prefix}-{name}", prefix, about, command)
+        return Server(f"{prefix}-{name}", prefix, about, polygil_command(program, "polygil_app:app", *options))
 
     many = str(max(2, CORES))
     servers = [server("1", "1 worker", "--workers", "1"), server(many, f"{many} workers", "--workers", many)]
@@ -64,9 +66,8 @@ def polygil_servers(program: str, prefix: str = "polygil") -> list[Server]:
 def hello_servers(program: str) -> list[Server]:
     """For their memory alone, with an app that imports nothing: as many workers as there are cores, and six times as many."""
     return [
-        Server(f"hello-{count}", "hello", f"polygil with hello, {count} workers, for their memory", [
-            program, "serve", "hello_app:app", "--app-dir", str(APPS), "--port", "{port}", "--log-level", "warn", *ROOM,
-            "--workers", str(count)])
+        Server(f"hello-{count}", "hello", f"polygil with hello, {count} workers, for their memory",
+               polygil_command(program, "hello_app:app", "--workers", str(count)))
         for count in (max(2, CORES), 6 * max(2, CORES))
     ]
 
