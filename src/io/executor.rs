@@ -5,8 +5,8 @@
 //!
 //! - A task that waits for what this thread's lane will bring lines up for after that turn ([`after_turn`]): it goes on while what it
 //!   is made of is in the caches, and not when all other connections had theirs.
-//! - A thread that has an answer to give takes the task along that waits for it ([`take_along`]), and runs it: the answer is written
-//!   by the thread that made it. Nobody has to be woken for that.
+//! - A thread that has an answer to give takes the task along that waits for it ([`take_along`]), and runs it when it has put aside
+//!   what it made the answer with: the answer is written by the thread that made it. Nobody has to be woken for that.
 //!
 //! Tasks are async-task's, the queues are [`Ready`]: that is where order and wakeups are.
 
@@ -64,8 +64,11 @@ impl Executor {
         Executor { ready: Arc::default(), tasks: Arc::default() }
     }
 
-    /// Starts a task. Dropping what this gives cancels it; so does dropping the executor.
-    pub fn spawn<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> async_task::Task<T> {
+    /// Starts a task whose result is wanted. Dropping what this gives cancels it; so does dropping the executor.
+    pub fn spawn_for<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> async_task::Task<T> {
         let mut tasks = lock(&self.tasks);
         let entry = tasks.vacant_entry();
         let registered = Registered { tasks: Arc::clone(&self.tasks), key: entry.key() };
@@ -133,7 +136,7 @@ fn schedule(ready: &Ready<Runnable>, runnable: Runnable) {
 }
 
 /// Has the task that calls this go on after the turn of this thread at its lane.
-pub(super) async fn after_turn() {
+pub(crate) async fn after_turn() {
     let mut yielded = false;
     poll_fn(|cx| {
         if std::mem::replace(&mut yielded, true) {
@@ -147,21 +150,38 @@ pub(super) async fn after_turn() {
     .await;
 }
 
-/// Runs the first task that `wake` wakes when that has returned, on this thread.
-pub(super) fn take_along<R>(wake: impl FnOnce() -> R) -> R {
+/// Calls `wake`, and takes the first task along that it wakes: this thread is to run it, soon.
+pub fn take_along<R>(wake: impl FnOnce() -> R) -> (R, Option<Along>) {
     let before = WAY.replace(Way::Along);
     let result = wake();
-    if let Way::Taken(runnable) = WAY.replace(before) {
-        let way = WAY.take();
-        run(Some(runnable));
-        WAY.set(way);
+    let along = match WAY.replace(before) {
+        Way::Taken(runnable) => Some(Along(Some(runnable))),
+        _ => None,
+    };
+    (result, along)
+}
+
+/// A task that was taken along. When it is dropped instead of run, any thread may run it, as if it had not been taken.
+pub struct Along(Option<Runnable>);
+
+impl Along {
+    /// Runs it until it waits for something.
+    pub fn run(mut self) {
+        run(self.0.take());
     }
-    result
+}
+
+impl Drop for Along {
+    fn drop(&mut self) {
+        if let Some(runnable) = self.0.take() {
+            runnable.schedule();
+        }
+    }
 }
 
 impl Spawn for Arc<Executor> {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        Executor::spawn(self, task).detach();
+        self.spawn_for(task).detach();
     }
 }
 
@@ -233,11 +253,11 @@ mod tests {
                 after_turn().await;
                 note(&log, after);
             };
-            executor.spawn(task).detach();
+            executor.spawn_for(task).detach();
         }
         assert!(executor.try_tick_later());
         let third = Arc::clone(&log);
-        executor.spawn(async move { note(&third, "c reads") }).detach();
+        executor.spawn_for(async move { note(&third, "c reads") }).detach();
         assert!(executor.try_tick_later());
         assert_eq!(executor.tick_after_turn(), 2);
         assert_eq!(*lock(&log), ["a reads", "b reads", "a writes", "b writes"]);
@@ -253,7 +273,7 @@ mod tests {
             after_turn().await;
             after_turn().await;
         };
-        let task = executor.spawn(task);
+        let task = executor.spawn_for(task);
         assert!(executor.try_tick_later());
         assert_eq!((executor.tick_after_turn(), task.is_finished()), (1, false));
         assert_eq!((executor.tick_after_turn(), task.is_finished()), (1, true));
@@ -263,7 +283,7 @@ mod tests {
     #[test]
     fn any_thread_takes_what_waits_for_a_turn_that_does_not_come() {
         let executor = Arc::new(Executor::new());
-        executor.spawn(after_turn());
+        executor.spawn_for(after_turn()).detach();
         assert!(executor.try_tick_later() && !executor.try_tick_later());
         let other = Arc::clone(&executor);
         assert!(std::thread::spawn(move || other.try_tick()).join().unwrap());
@@ -281,12 +301,14 @@ mod tests {
             future::yield_now().await;
             note(&task, "and on");
         };
-        executor.spawn(task).detach();
+        executor.spawn_for(task).detach();
         assert!(executor.try_tick());
-        take_along(|| {
+        let ((), along) = take_along(|| {
             wake.try_send(()).unwrap();
             note(&log, "wakes");
         });
+        assert!(!executor.try_tick());
+        along.expect("it was woken").run();
         assert_eq!(*lock(&log), ["wakes", "goes on"]);
         assert!(executor.try_tick(), "what it wakes itself is queued");
         assert_eq!(lock(&log)[2..], ["and on"]);
@@ -298,10 +320,11 @@ mod tests {
         let (wake, woken) = smol::channel::unbounded::<()>();
         for _ in 0..3 {
             let (woken, count) = (woken.clone(), Arc::clone(&count));
-            executor.spawn(async move { woken.recv().await.map(|()| count.fetch_add(1, SeqCst)) }).detach();
+            executor.spawn_for(async move { woken.recv().await.map(|()| count.fetch_add(1, SeqCst)) }).detach();
         }
         while executor.try_tick() {}
-        take_along(|| (0..2).for_each(|_| wake.try_send(()).unwrap()));
+        let ((), along) = take_along(|| (0..2).for_each(|_| wake.try_send(()).unwrap()));
+        along.expect("one was woken").run();
         assert_eq!(count.load(SeqCst), 1);
         wake.try_send(()).unwrap();
         assert_eq!(count.load(SeqCst), 1);
@@ -310,9 +333,20 @@ mod tests {
     }
 
     #[test]
+    fn who_is_taken_along_and_not_run_is_run_by_others() {
+        let executor = Executor::new();
+        let (wake, woken) = smol::channel::bounded::<()>(1);
+        let task = executor.spawn_for(async move { woken.recv().await });
+        assert!(executor.try_tick());
+        drop(take_along(|| wake.try_send(()).unwrap()));
+        assert!(executor.try_tick() && task.is_finished());
+        assert!(take_along(|| ()).1.is_none(), "nobody was woken");
+    }
+
+    #[test]
     fn run_runs_until_it_is_told_to_stop_and_gives_way_meanwhile() {
         let executor = Executor::new();
-        let busy = executor.spawn(async {
+        let busy = executor.spawn_for(async {
             loop {
                 future::yield_now().await;
             }
@@ -336,10 +370,10 @@ mod tests {
                 future::pending::<()>().await;
                 drop(alive);
             };
-            executor.spawn(task).detach();
+            executor.spawn_for(task).detach();
             assert!(!begun || executor.try_tick());
         }
-        let over = executor.spawn(async {});
+        let over = executor.spawn_for(async {});
         while executor.try_tick() {}
         assert!(over.is_finished());
         assert_eq!((Arc::strong_count(&alive), lock(&executor.tasks).len()), (3, 2));

@@ -45,7 +45,7 @@ use std::time::Duration;
 use futures_lite::future;
 use serde::Serialize;
 
-use self::executor::{Executor, after_turn, take_along};
+use self::executor::Executor;
 use self::pace::Pace;
 use crate::dispatch::baton::{Baton, Hold};
 use crate::dispatch::{Pool, Worker};
@@ -142,18 +142,6 @@ impl Io {
     pub(crate) fn lane_for(&self, route: RouteId) -> Option<usize> {
         let short = self.pace.next(route);
         HERE.get().filter(|_| short).map(|here| here.lane)
-    }
-
-    /// Waits for the reply to a task that this thread has just put into its own lane, for as long as it takes to run the lane;
-    /// ready with None where that is not enough. What a connection prepares for a long wait, it need not prepare for this one.
-    pub(crate) async fn reply_from_here<R: Future + Unpin>(&self, reply: &mut R) -> Option<R::Output> {
-        after_turn().await;
-        future::poll_once(reply).await
-    }
-
-    /// Runs the connection that `answer` answers, on this thread: the answer is written by whoever made it, and nobody is woken.
-    pub fn answer<R>(&self, answer: impl FnOnce() -> R) -> R {
-        take_along(answer)
     }
 
     /// Has tasks for short routes go into this lane until what it gives is dropped: for a thread that does the I/O and is that

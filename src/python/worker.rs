@@ -24,6 +24,7 @@ use crate::content::{self, ContentSender};
 use crate::dispatch::{Step, Worker};
 use crate::error::Failure;
 use crate::http::Response;
+use crate::io::executor::take_along;
 use crate::io::{Io, Turn};
 use crate::router::{RouteId, Router};
 use crate::task::Task;
@@ -310,7 +311,12 @@ impl<'i, 's> Serving<'i, 's> {
         };
         io.took(task.route, started.elapsed());
         // The caller may have left, or its patience ended: then nobody wants the response.
-        drop(io.answer(|| task.finish(response)));
+        let (finished, connection) = take_along(|| task.finish(response));
+        drop(finished);
+        if let Some(connection) = connection {
+            // Sockets are none of Python's business: what other threads of the interpreter have to do is not to wait for them.
+            self.gil.detached(|| connection.run());
+        }
         true
     }
 

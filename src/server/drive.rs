@@ -30,6 +30,7 @@ use crate::dispatch::Refused;
 use crate::dispatch::reply::ReplyReceiver;
 use crate::error::Failure;
 use crate::http::{AfterResponse, Connection, Event, Head, InvalidResponse, ProtocolError, Request, Response};
+use crate::io::executor::after_turn;
 use crate::mistakes::broken;
 use crate::router::{Found, RouteId};
 use crate::task::{Answer, Task, next_answer_slot};
@@ -315,7 +316,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
         // A reply that is there at once leaves together with the answers before it. Otherwise those go first.
         let mut replied = future::poll_once(&mut receiver).await;
         if replied.is_none() && lane.is_some() {
-            replied = self.server.app.io.reply_from_here(&mut receiver).await;
+            // What it would prepare for a long wait it need not prepare for this thread's turn at its lane.
+            after_turn().await;
+            replied = future::poll_once(&mut receiver).await;
         }
         let mut replied = replied.map(|reply| reply.map_or(Replied::Lost, Replied::Reply));
         if replied.is_none() {

@@ -1,8 +1,9 @@
 //! What the server takes from the world: time, tasks, and sockets, each behind a trait.
 //!
 //! Everything between these edges is deterministic code: it asks [`Clock`] for the time, gives its tasks to [`Spawn`] and its
-//! connections come out of [`Listener`]. Production plugs in [`SystemClock`], the [`Executor`](crate::io::executor::Executor) and the sockets of
-//! [`bind`](super::bind()); the simulator plugs in virtual time, a seeded executor and a network that loses, splits and stalls.
+//! connections come out of [`Listener`]. Production plugs in [`SystemClock`], the [`Executor`](crate::io::executor::Executor) and
+//! the sockets of [`bind`](super::bind()); the simulator plugs in virtual time, a seeded executor and a network that loses, splits and
+//! stalls.
 //!
 //! This file must never grow a fourth edge by accident: no other file of the server reads a clock, draws a random number,
 //! starts a thread, or iterates a map whose order depends on a random seed.

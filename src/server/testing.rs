@@ -405,7 +405,7 @@ impl World {
             }
         };
         let server = run(app.clone(), vec![Held(listener.clone())], stream, give_up, clock.clone(), spawn);
-        let report = executor.spawn(server);
+        let report = executor.spawn_for(server);
         let world = World { app, clock, listener, worker, running, executor, signals, report };
         world.settle();
         world

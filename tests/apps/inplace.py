@@ -23,6 +23,12 @@ def short(wait_for: str = "", hold: float = 0.0) -> dict[str, int]:
     return {"thread": threading.get_native_id(), "calls": calls}
 
 
+@app.get("/while")
+def a_while() -> str:
+    time.sleep(0.001)
+    return "done"
+
+
 @app.get("/stream")
 def stream(pieces: int):
     for number in range(pieces):

@@ -111,7 +111,7 @@ impl World {
         let listener = One(Mutex::new(Some(stream.clone())));
         let spawn = executor.clone();
         let server = run(app, vec![listener], stream_of_signals, || 0, SystemClock::new(), spawn);
-        executor.spawn(server).detach();
+        executor.spawn_for(server).detach();
         World { executor, stream, worker, _signals: signals }
     }
 
