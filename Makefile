@@ -21,7 +21,7 @@ $(VENV)/bin/maturin:
 
 build: $(VENV)/bin/maturin ## Builds the native module and leaves the command in .venv/bin/polygil.
 	@VIRTUAL_ENV="$(CURDIR)/$(VENV)" PYO3_PYTHON="$(CURDIR)/$(VENV)/bin/python" \
-	$(VENV)/bin/maturin develop --release --quiet
+	$(VENV)/bin/maturin develop --profile dist --quiet
 
 serve: build ## Serves an example app on http://127.0.0.1:8000 (APP=hello:app, todo:app or cpu:app for the others).
 	@$(VENV)/bin/polygil serve --app-dir examples --host $(HOST) --port $(PORT) $(APP)
@@ -97,11 +97,11 @@ bench: build benches/.venv/requirements ## Measures polygil beside other servers
 	@command -v wrk >/dev/null || { echo "wrk makes the load: apt-get install wrk, or its like" >&2; exit 1; }
 	@$(VENV)/bin/python benches/dispatch_cost.py
 	@echo
-	@cargo build --quiet --release --example constant --example open_loop
+	@cargo build --quiet --profile dist --example constant --example open_loop
 	@PYTHONPATH=benches benches/.venv/bin/python -m side_by_side $(or $(BENCH),--out docs/BENCHMARKS --readme README.md)
 
 profile: build benches/.venv/requirements ## Writes docs/PROFILE.md: where the time of one request goes (needs wrk, perf, valgrind).
-	@cargo build --quiet --release --example constant
+	@cargo build --quiet --profile dist --example constant
 	@PYTHONPATH=benches benches/.venv/bin/python -m side_by_side.profile --out docs/PROFILE.md
 
 clean: ## Removes what was built.

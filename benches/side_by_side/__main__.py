@@ -9,25 +9,30 @@ import os
 import platform
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from importlib.metadata import version
 from pathlib import Path
 
 from side_by_side import report, rounds
 from side_by_side.figures import Figures
+from side_by_side.meter import Meter
 from side_by_side.servers import CORES, ROOM, ROOT, Server, all_servers, hello_servers, no_mipyre, polygil_servers, present
 from side_by_side.workloads import BY_NAME, OTHERS
 
 import work  # noqa: E402  isort: skip  (the apps' directory is put on the path by workloads)
 
 MANY = max(2, CORES)
+# How long the machine is watched before it is measured.
+QUIET_S = 3
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="side_by_side", description=__doc__)
-    built = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "examples"
+    built = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "dist" / "examples"
     parser.add_argument("--rounds", type=int, help="rounds of the headline [7; --quick 2]")
     parser.add_argument("--other-rounds", type=int, help="rounds of the other workloads [3; --quick 0]")
     parser.add_argument("--seconds", type=float, help="whole seconds of each measurement [2; --quick 1]")
@@ -86,7 +91,8 @@ def conditions(given: argparse.Namespace) -> dict[str, object]:
     commit = subprocess.run(["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     ours = subprocess.run([given.polygil, "--version"], capture_output=True, text=True).stdout.split()
     wrk = subprocess.run(["wrk", "-v"], capture_output=True, text=True).stdout.split("[")[0].strip()
-    busy = Path("/proc/loadavg").read_text().split()[0]
+    with Meter(os.getpid()) as before:
+        time.sleep(QUIET_S)
     peers = ["uvicorn", "granian", "robyn", "gunicorn", "hypercorn", "uvloop", "httptools"] + ["mipyre"] * (not no_mipyre())
     told = {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -97,7 +103,7 @@ def conditions(given: argparse.Namespace) -> dict[str, object]:
         "Python": f"CPython {platform.python_version()} for all",
         "machine": f"{model[1] if model else platform.machine()}, {CORES} cores, Linux {platform.release()}",
         "load": f"{wrk}, one thread, on the same cores as the server: it takes its share of them",
-        "load average before": busy,
+        "busy before": f"{statistics.mean(before.cores):.0%} of the processors, over {QUIET_S} s",
         "rounds": f"{given.rounds} interleaved ({given.other_rounds} for the workloads after the headline), "
                   f"{given.seconds:g} s each after a warm-up of 1 s",
         "mixed load": f"{given.mixed_rate} requests/s, Poisson arrivals, 64 connections, timed from when each was due",
@@ -123,7 +129,7 @@ def main() -> None:
         told, samples = measure(given, servers)
     figures = Figures(samples)
     title = "Benchmarks"
-    intro = report.introduction(told, len({sample["round"] for sample in samples}), CORES)
+    intro = report.introduction(told, len({sample["round"] for sample in samples}))
     found = report.sections(figures, servers, told, MANY, told.get("mipyre", ""))
     text = report.markdown(title, intro, found)
     if given.readme:

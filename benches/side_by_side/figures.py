@@ -9,6 +9,8 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
+from side_by_side.budget import Rate
+
 Sample = dict[str, Any]
 
 
@@ -99,19 +101,23 @@ class Point:
     measured: str
     met: bool | None
     how: str
+    # The rate that it asks for, where it is one that processor time explains.
+    rate: Rate | None = None
 
     @property
     def verdict(self) -> str:
         return {True: "met", False: "missed", None: "not measured"}[self.met]
 
 
-def point(what: str, spread: Spread | None, bound: float, at_least: bool, unit: str, how: str, digits: int = 2) -> Point:
+def point(
+    what: str, spread: Spread | None, bound: float, at_least: bool, unit: str, how: str, digits: int = 2, rate: Rate | None = None
+) -> Point:
     sign = "≥" if at_least else "≤"
     target = f"{sign} {bound:g}{unit}"
     if spread is None:
         return Point(what, target, "–", None, how)
     met = spread.median >= bound if at_least else spread.median <= bound
-    return Point(what, target, spread.text(digits) + unit, met, how)
+    return Point(what, target, spread.text(digits) + unit, met, how, rate)
 
 
 def points(figures: Figures, families: dict[str, list[str]], many: int, no_mipyre: str) -> list[Point]:
@@ -134,18 +140,19 @@ def points(figures: Figures, families: dict[str, list[str]], many: int, no_mipyr
         ceiling = over("json", "rps", "constant", theirs)
         limit = f"; the constant server is {ceiling.text(2)}×" if ceiling and family != "constant" else ""
         found.append(point(f"small JSON, 64 connections, over {family}", over("json", "rps", ours, theirs), bound, True, "×",
-                           beside(family, f"requests/s, {ours} over {theirs}{limit}")))
+                           beside(family, f"requests/s, {ours} over {theirs}{limit}"), rate=Rate(ours, "json", bound, theirs, "json")))
     up = figures.ratio((all_, "cpu", "rps"), (one, "cpu", "rps"))
     target = 1.9 if many == 2 else round(0.95 * many, 1)
-    found.append(point(f"CPU-bound, from one worker to {many}", up, target, True, "×", f"requests/s, {all_} over {one}"))
+    found.append(point(f"CPU-bound, from one worker to {many}", up, target, True, "×", f"requests/s, {all_} over {one}",
+                       rate=Rate(all_, "cpu", target, one, "cpu")))
     granian = figures.best([name for name in families.get("granian", []) if name.endswith("-1")], "cpu") or "none"
     found.append(point("CPU-bound, over granian with one worker", over("cpu", "rps", all_, granian), 1.9, True, "×",
-                       f"requests/s, {all_} over {granian}"))
+                       f"requests/s, {all_} over {granian}", rate=Rate(all_, "cpu", 1.9, granian, "cpu")))
     found.append(point("CPU-bound, p99 beside granian's with one worker", over("cpu", "p99_ms", all_, granian), 1, False, "×",
                        f"p99, {all_} over {granian}"))
     mipyre = best("mipyre", "cpu")
     found.append(point("CPU-bound, beside mipyre", over("cpu", "rps", all_, mipyre), 1, True, "×",
-                       beside("mipyre", f"requests/s, {all_} over {mipyre}")))
+                       beside("mipyre", f"requests/s, {all_} over {mipyre}"), rate=Rate(all_, "cpu", 1, mipyre, "cpu")))
     mipyre = best("mipyre", "cpu", "p99_ms", smallest=True)
     found.append(point("CPU-bound, p99 beside mipyre's", over("cpu", "p99_ms", all_, mipyre), 1, False, "×",
                        beside("mipyre", f"p99, {all_} over {mipyre}")))
@@ -171,7 +178,7 @@ def points(figures: Figures, families: dict[str, list[str]], many: int, no_mipyr
         found.append(point(f"memory of each idle connection, {name}", figures.spread(name, "crowd", "idle_kib"), 8, False,
                            " KiB", "growth of PSS with the idle connections open", 1))
         found.append(point(f"1,000 connections, {name}", figures.ratio((name, "json-1000", "rps"), (name, "json", "rps")), 0.9,
-                           True, "×", f"requests/s, over 64 connections{keeps}"))
+                           True, "×", f"requests/s, over 64 connections{keeps}", rate=Rate(name, "json-1000", 0.9, name, "json")))
         found.append(point(f"10,000 idle connections beside 64 busy, {name}", figures.spread(name, "crowd", "kept"), 0.9, True,
                            "×", "requests/s, over 64 connections alone"))
     return found

@@ -27,7 +27,9 @@ import work  # noqa: E402  isort: skip  (the apps' directory is put on the path 
 BENCHES = {"whole::1$": "one small request", "whole::16$": "16 at once", "whole_browser$": "what a browser sends"}
 AT_ONCE = {"whole::16$": 16}
 SAMPLES, SIZE = 10, 100
-BUILT = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "examples"
+# The function whose instructions are counted, with all that it calls.
+WHOLE = "*World::exchange"
+BUILT = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "dist" / "examples"
 # Whose time is split, and under which load. The constant server is what is left where there is no Python.
 PROFILED = [(name, "json") for name in ("polygil-1", "constant", "granian-rsgi-1", "uvicorn-1")]
 PROFILED += [(name, "json-1000") for name in ("polygil-1", "constant")]
@@ -83,10 +85,13 @@ def instructions(program: str, bench: str, samples: int) -> dict[str, int]:
         out = f"{directory}/callgrind"
         subprocess.run(
             ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", "--collect-atstart=no",
-             "--toggle-collect=path::World::exchange", program, "--bench", bench, "--sample-count", str(samples),
+             f"--toggle-collect={WHOLE}", program, "--bench", bench, "--sample-count", str(samples),
              "--sample-size", str(SIZE)], check=True, capture_output=True)
         annotate = ["callgrind_annotate", "--threshold=100", "--show-percs=no", "--auto=no", out]
-        return parse_callgrind(subprocess.run(annotate, check=True, capture_output=True, text=True).stdout)
+        found = parse_callgrind(subprocess.run(annotate, check=True, capture_output=True, text=True).stdout)
+    if not found:
+        raise ValueError(f"callgrind counted nothing in {WHOLE}: is there a function of that name in benches/path.rs, and is it not inlined?")
+    return found
 
 
 def counted(program: str) -> report.Section:
@@ -214,7 +219,7 @@ def system_calls(servers: dict[str, Server], seconds: int) -> report.Section:
 
 def bench_program() -> str:
     """Builds benches/path.rs, and says where it is."""
-    command = ["cargo", "bench", "--quiet", "--bench", "path", "--no-run", "--message-format=json"]
+    command = ["cargo", "bench", "--quiet", "--profile", "dist", "--bench", "path", "--no-run", "--message-format=json"]
     built = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
     messages = [json.loads(line) for line in built.splitlines()]
     return next(m["executable"] for m in messages if m.get("executable") and m["target"]["name"] == "path")

@@ -6,11 +6,16 @@ import html
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from side_by_side.figures import Figures, Spread, points
+from side_by_side import budget
+from side_by_side.figures import Figures, Point, Spread, points
+from side_by_side.servers import CORES
 from side_by_side.workloads import BY_NAME, OTHERS
 
 if TYPE_CHECKING:
     from side_by_side.servers import Server
+
+# A machine that does more than this beside the benchmarks, in percent of its processors, is not quiet.
+BUSY_MAX = 5
 
 PROJECTED = [
     ("4 cores over one GIL", "3–4×"),
@@ -155,6 +160,16 @@ def scaling_section(figures: Figures, many: int) -> Section | None:
     return section
 
 
+def missed_section(figures: Figures, aimed: list[Point], many: int) -> Section | None:
+    """What the processors have for a request at the rates that were not reached, and what it would take to reach them."""
+    text, rows = budget.told(figures, [(p.what, p.rate) for p in aimed if p.met is False and p.rate], CORES, many)
+    if not rows:
+        return None
+    intro = ("Server and load share the processors of this machine. At the rate that a target asks for they have so much time for each request; "
+             "what the load takes of it is gone. Medians of the rounds.")
+    return Section("What is missed, and what it would take", [intro, *text], budget.HEADER, rows)
+
+
 def sections(figures: Figures, servers: list[Server], conditions: dict[str, Any], many: int, no_mipyre: str) -> list[Section]:
     """The whole report, in order."""
     about = {server.name: server.about for server in servers}
@@ -162,15 +177,12 @@ def sections(figures: Figures, servers: list[Server], conditions: dict[str, Any]
     for server in servers:
         families.setdefault(server.family, []).append(server.name)
     facts = Section("Conditions", header=["", ""], rows=[[name, str(value)] for name, value in conditions.items()])
+    aimed = points(figures, families, many, no_mipyre)
     aims = Section(
         "What is to be shown", ["Each a figure beside its target, also where it is missed. A ratio is taken within a round; the "
-        "median of the rounds is given, and the smallest and the largest.",
-        "Where a target is beyond what the constant server reaches in the same run (the last column says it), no server could "
-        "meet it here: wrk, on one of the same cores, has no more to give, and the kernel's part of a request is all that is "
-        "left of the constant's (PROFILE.md). It would take load from another machine."],
-        ["point", "target", "measured", "", "how"],
-        [[p.what, p.target, p.measured, p.verdict, p.how] for p in points(figures, families, many, no_mipyre)])
-    found = [facts, aims, load_section(figures, "json", about, True), scaling_section(figures, many)]
+        "median of the rounds is given, and the smallest and the largest."],
+        ["point", "target", "measured", "", "how"], [[p.what, p.target, p.measured, p.verdict, p.how] for p in aimed])
+    found = [facts, aims, missed_section(figures, aimed, many), load_section(figures, "json", about, True), scaling_section(figures, many)]
     found += [load_section(figures, "cpu", about, False)]
     found += [mixed_section(figures, name, about) for name in ("mixed-cpu", "mixed-wait")]
     found += [crowd_section(figures), load_section(figures, "json-1000", about, False)]
@@ -263,15 +275,15 @@ def bars_svg(bars: list[Bar], unit: str) -> str:
     return "".join(out)
 
 
-def introduction(conditions: dict[str, Any], rounds: int, cores: int) -> list[str]:
+def introduction(conditions: dict[str, Any], rounds: int) -> list[str]:
     """What the report is, and what speaks against believing it."""
     intro = ["polygil beside other servers, as `make bench` measured them in one run: the same machine, CPython, answers and load. "
              "Medians of interleaved rounds, and the smallest and the largest. Speeds are this machine's; the ratios are the point.",
              "A run in which any request failed is told as such, and takes no part in a median, a ratio or a choice of the best."]
     if rounds < 5:
         intro.append("A quick look, with too few rounds to believe.")
-    if float(conditions["load average before"]) > 0.5 * cores:
-        intro.append("The machine was busy with something else when it began (the load average is among the conditions), which took its "
+    if int(conditions["busy before"].partition("%")[0]) > BUSY_MAX:
+        intro.append("The machine was busy with something else when it began (see the conditions), which took its "
                      "share from servers and load alike: only memory and CPU time per request are to be believed.")
     return intro
 

@@ -10,7 +10,7 @@ import pytest
 BENCHES = Path(__file__).parent.parent.parent / "benches"
 sys.path.insert(0, str(BENCHES))
 
-from side_by_side import crowd, load, meter, mixed, profile, report, rounds, servers, workloads  # noqa: E402
+from side_by_side import budget, crowd, load, meter, mixed, profile, report, rounds, servers, workloads  # noqa: E402
 from side_by_side.figures import Figures, Spread, point, points  # noqa: E402
 
 WRK = (
@@ -183,6 +183,36 @@ def test_idle_connections_are_as_many_as_the_limit_allows() -> None:
     assert 0 < crowd.possible(10) <= 10
 
 
+def test_a_missed_rate_is_explained_by_the_time_that_the_load_leaves_for_it() -> None:
+    figures = Figures([sample(0, "polygil-2", 100_000, wrk_cpu=0.8, cpu_us=11.0), sample(0, "uvicorn-2", 50_000, cpu_us=33.0),
+                       sample(0, "constant", 99_000, cpu_us=9.0)])
+    rate = budget.Rate("polygil-2", "json", 4, "uvicorn-2", "json")
+    assert rate.row(figures, "over uvicorn", 2) == ["over uvicorn", "200,000", "10.0", "8.0", "2.0", "11.0", "9.0"]
+    text, rows = budget.told(figures, [("over uvicorn", rate)], 2, 2)
+    assert len(rows) == len(text) == 1
+    assert "would have 3.00× uvicorn-2's of the requests/s" in text[0]
+    unmeasured = budget.Rate("polygil-2", "json", 4, "granian-rsgi-1", "json")
+    assert unmeasured.row(figures, "over granian", 2) is None
+
+
+def test_what_cpu_bound_could_reach_is_reckoned_from_what_one_worker_alone_spends() -> None:
+    figures = Figures([sample(0, "polygil-1", 1_000, workload="cpu"),
+                       sample(0, "polygil-2", 1_800, workload="cpu", wrk_cpu=0.045, cpu_us=1_060.0)])
+    (text,), rows = budget.told(figures, [("1 to 2", budget.Rate("polygil-2", "cpu", 1.9, "polygil-1", "cpu"))], 2, 2)
+    assert rows == [["1 to 2", "1,900", "1,052.6", "25.0", "1,027.6", "1,060.0", "–"]]
+    assert "takes 1,000 µs of it" in text and "60 µs with 2 workers" in text and "1.95× at most" in text
+
+
+def test_only_what_was_missed_is_explained() -> None:
+    families = {"polygil": ["polygil-1"], "robyn": ["robyn-1"], "uvicorn": ["uvicorn-1"]}
+    figures = Figures([sample(0, "polygil-1", 700, wrk_cpu=0.5, cpu_us=9.0), sample(0, "robyn-1", 100, cpu_us=9.0),
+                       sample(0, "uvicorn-1", 500, cpu_us=9.0)])
+    missed = report.missed_section(figures, points(figures, families, 2, ""), 2)
+    assert missed is not None
+    assert [row[0] for row in missed.rows] == ["small JSON, 64 connections, over uvicorn"]
+    assert report.missed_section(figures, [p for p in points(figures, families, 2, "") if p.met is not False], 2) is None
+
+
 FOUND = [
     report.Section("A <title>", ["Said & `done`."], ["server", "x"], [["polygil-1", "1 | 2"], ["b", "<3"]],
                    [report.Bar("polygil-1", Spread(10, 5, 20, 3)), report.Bar("b", Spread(5, 5, 5, 1))], "requests/s"),
@@ -211,8 +241,9 @@ def test_the_sections_of_a_run_show_each_server_once_and_the_fastest_first() -> 
     figures = Figures([sample(0, "uvicorn-1", 100, **many[0]), sample(0, "polygil-1", 200, **many[1])])
     listed = [server for server in servers.all_servers("polygil", "") if server.name in ("uvicorn-1", "polygil-1")]
     found = report.sections(figures, listed, {"date": "today"}, 2, "no 3.14")
-    assert [section.title for section in found] == ["Conditions", "What is to be shown", "Small JSON, 64 connections"]
-    table = found[2].rows
+    assert [section.title for section in found] == [
+        "Conditions", "What is to be shown", "What is missed, and what it would take", "Small JSON, 64 connections"]
+    table = found[3].rows
     assert [row[:4] for row in table] == [
         ["polygil-1", "1 worker", "200", "1.00×"], ["uvicorn-1", "uvloop, httptools, 1 process", "100", "2.00×"]]
     assert table[0][4:11] == ["1.00", "2.00", "3.00", "4.00", "5.0", "50% 100%", "25%"]
@@ -285,6 +316,13 @@ def test_instructions_are_counted_by_where_the_source_stands() -> None:
     }
 
 
+def test_instructions_of_a_function_that_is_not_there_are_an_error_and_not_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = profile.subprocess.CompletedProcess([], 0, "Profiled target:  /x/path\n0  PROGRAM TOTALS\n", "")
+    monkeypatch.setattr(profile.subprocess, "run", lambda *_, **__: nothing)
+    with pytest.raises(ValueError, match=r"callgrind counted nothing in \*World::exchange: is there a function of that name"):
+        profile.instructions("path", "whole::1$", 10)
+
+
 def test_shares_are_read_from_perf_with_and_without_symbols() -> None:
     text = "# Samples\n#\n 73.04% |[kernel.kallsyms]   \n 6.73%  |libc.so.6|[.] malloc  \n\n"
     assert profile.parse_perf(text) == [("[kernel.kallsyms]", 0.7304), ("libc.so.6|[.] malloc", pytest.approx(0.0673))]
@@ -312,6 +350,6 @@ def test_what_1000_connections_can_keep_is_what_is_left_without_the_servers_own_
     assert "would keep 0.78 of its requests/s" in profile.least_kept("x", spent)
 
 
-@pytest.mark.parametrize(("busy", "rounds", "doubts"), [("0.40", 7, 0), ("0.40", 2, 1), ("1.10", 7, 1), ("9.00", 1, 2)])
+@pytest.mark.parametrize(("busy", "rounds", "doubts"), [("2%", 7, 0), ("2%", 2, 1), ("11%", 7, 1), ("100%", 1, 2)])
 def test_the_report_says_what_speaks_against_believing_it(busy: str, rounds: int, doubts: int) -> None:
-    assert len(report.introduction({"load average before": busy}, rounds, 2)) == 2 + doubts
+    assert len(report.introduction({"busy before": f"{busy} of the processors, over 3 s"}, rounds)) == 2 + doubts
