@@ -81,7 +81,7 @@ def plan(given: argparse.Namespace, servers: list[Server]) -> list[tuple[Server,
     unknown = set(names) - set(known)
     if unknown:
         sys.exit(f"no such workload: {', '.join(sorted(unknown))}; --list tells them")
-    bare = {"json", "json-1", "json-1000", "close", "pipelined", "crowd"}
+    bare = {"json", "json-1", "json-1000", "pipelined", "crowd"}
     return [(server, [name for name in names if not server.only or name in bare], []) for server in servers]
 
 

@@ -6,6 +6,7 @@ what the load generator takes of it is gone, and the rest is what a server may t
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,23 @@ CROWD = (
     "as well: the constant server, which has next to nothing of its own, loses as said above.")
 
 
+def compute_bound(figures: Figures, many: int) -> dict[str, float] | None:
+    """Of a CPU-bound request, medians of what each round says: µs of its worker, µs of the server beside that when all work, and how many
+    times the throughput of one worker there would be without those."""
+    one, all_ = (figures.by_round(f"polygil-{count}", "cpu", "rps") for count in (1, many))
+    takes, busy = (figures.by_round(f"polygil-{many}", "cpu", metric) for metric in ("cpu_us", "wrk_cpu"))
+    rounds = [round_ for round_ in one if round_ in all_ and round_ in takes and round_ in busy]
+    if not rounds:
+        return None
+    worker = [1e6 / one[round_] for round_ in rounds]
+    load = [busy[round_] * 1e6 / all_[round_] for round_ in rounds]
+    return {
+        "worker": statistics.median(worker),
+        "io": statistics.median(takes[round_] - w for round_, w in zip(rounds, worker, strict=True)),
+        "without": statistics.median(many * w / (w + l) for w, l in zip(worker, load, strict=True)),
+    }
+
+
 def told(figures: Figures, missed: list[tuple[str, Rate]], cores: int, many: int) -> tuple[list[str], list[list[str]]]:
     """Paragraphs and rows for the points that were missed."""
     rows = [row for what, rate in missed if (row := rate.row(figures, what, cores))]
@@ -85,11 +103,9 @@ def told(figures: Figures, missed: list[tuple[str, Rate]], cores: int, many: int
             if rate.workload == "json" and (ratio := figures.ratio((rate.server, "json", "cpu_us"), (rate.ours, "json", "cpu_us")))
         ]
         text.append(THROUGHPUT.format(ratios=", ".join(ratios)))
-    one, all_ = (figures.spread(f"polygil-{count}", "cpu", "rps") for count in (1, many))
-    takes, busy = (figures.spread(f"polygil-{many}", "cpu", metric) for metric in ("cpu_us", "wrk_cpu"))
-    if "cpu" in kinds and one and all_ and takes and busy:
-        worker, load = 1e6 / one.median, busy.median * 1e6 / all_.median
-        text.append(CPU_BOUND.format(worker=worker, io=takes.median - worker, workers=many, without=many * worker / (worker + load)))
+    cpu = compute_bound(figures, many)
+    if "cpu" in kinds and cpu:
+        text.append(CPU_BOUND.format(workers=many, **cpu))
     if "json-1000" in kinds:
         text.append(CROWD)
     return text, rows

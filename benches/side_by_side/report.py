@@ -166,7 +166,8 @@ def missed_section(figures: Figures, aimed: list[Point], many: int) -> Section |
     if not rows:
         return None
     intro = ("Server and load share the processors of this machine. At the rate that a target asks for they have so much time for each request; "
-             "what the load takes of it is gone. Medians of the rounds.")
+             "what the load takes of it is gone. Each figure is the median of its rounds, so what is missed by less than rounds differ may "
+             "look as if it fitted.")
     return Section("What is missed, and what it would take", [intro, *text], budget.HEADER, rows)
 
 

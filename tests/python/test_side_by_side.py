@@ -179,6 +179,11 @@ def test_every_workload_of_the_headline_exists() -> None:
         assert every[0] == ("memory" if server.family == "hello" else "mixed-cpu" if server.name.endswith("-4") else "json")
 
 
+def test_the_constant_server_is_not_asked_to_close_which_it_does_not() -> None:
+    (constant,) = (server for server in servers.all_servers("polygil", __file__) if server.family == "constant")
+    assert rounds.headline(constant, 2) == (["json", "json-1000"], ["pipelined", "json-1"])
+
+
 def test_idle_connections_are_as_many_as_the_limit_allows() -> None:
     assert 0 < crowd.possible(10) <= 10
 
