@@ -52,18 +52,18 @@ class Rate:
         if not budget or not takes or not theirs:
             return None
         constant = figures.spread("constant", self.workload, "cpu_us")
-        row = [what, f"{self.times * theirs.median:,.0f}", f"{budget.whole:,.1f}", f"{budget.load:,.1f}", f"{budget.left:,.1f}",
-               f"{takes.median:,.1f}", f"{constant.median:,.1f}" if constant else "–"]
-        return row
+        return [what, f"{self.times * theirs.median:,.0f}", f"{budget.whole:,.1f}", f"{budget.load:,.1f}", f"{budget.left:,.1f}",
+                f"{takes.median:,.1f}", f"{constant.median:,.1f}" if constant else "–"]
 
 
 HEADER = ["missed", "requests/s it asks for", "µs of all cores for each", "the load takes", "left for a server", "polygil takes",
           "the constant server takes"]
 
 THROUGHPUT = (
-    "Small JSON: most of what is left is the kernel's, for one receive and one send (PROFILE.md has the shares), which the constant server "
-    "pays as well. Where less is left than that one takes, no server on these processors could be as fast; it would take a load generator "
-    "on a machine of its own. Then it is CPU time per request that counts, and by that alone polygil would have {ratios} of the requests/s.")
+    "Small JSON: three quarters of what polygil takes, and nearly all of what the constant server takes, is the kernel's, for receiving and "
+    "sending (PROFILE.md has the shares). Where no more than that is left, no server on these processors could be as fast; it would take a "
+    "load generator on a machine of its own. Then CPU time per request is what counts, and by that alone polygil would have {ratios} "
+    "of the requests/s.")
 CPU_BOUND = (
     "CPU-bound: one worker alone is never idle, so a request takes {worker:,.0f} µs of it, the handler and the answer's way out. All else is the "
     "thread that reads requests, {io:,.0f} µs with {workers} workers, on a processor of its own with one worker and on the workers' own "
