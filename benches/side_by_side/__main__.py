@@ -9,25 +9,21 @@ import os
 import platform
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from importlib.metadata import version
 from pathlib import Path
 
 from side_by_side import report, rounds
 from side_by_side.figures import Figures
-from side_by_side.meter import Meter
+from side_by_side.meter import busy_before
 from side_by_side.servers import CORES, ROOM, ROOT, Server, all_servers, hello_servers, no_mipyre, polygil_servers, present
 from side_by_side.workloads import BY_NAME, OTHERS
 
 import work  # noqa: E402  isort: skip  (the apps' directory is put on the path by workloads)
 
 MANY = max(2, CORES)
-# How long the machine is watched before it is measured.
-QUIET_S = 3
 
 
 def arguments() -> argparse.Namespace:
@@ -91,8 +87,6 @@ def conditions(given: argparse.Namespace) -> dict[str, object]:
     commit = subprocess.run(["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     ours = subprocess.run([given.polygil, "--version"], capture_output=True, text=True).stdout.split()
     wrk = subprocess.run(["wrk", "-v"], capture_output=True, text=True).stdout.split("[")[0].strip()
-    with Meter(os.getpid()) as before:
-        time.sleep(QUIET_S)
     peers = ["uvicorn", "granian", "robyn", "gunicorn", "hypercorn", "uvloop", "httptools"] + ["mipyre"] * (not no_mipyre())
     told = {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -103,7 +97,7 @@ def conditions(given: argparse.Namespace) -> dict[str, object]:
         "Python": f"CPython {platform.python_version()} for all",
         "machine": f"{model[1] if model else platform.machine()}, {CORES} cores, Linux {platform.release()}",
         "load": f"{wrk}, one thread, on the same cores as the server: it takes its share of them",
-        "busy before": f"{statistics.mean(before.cores):.0%} of the processors, over {QUIET_S} s",
+        "busy before": busy_before(),
         "rounds": f"{given.rounds} interleaved ({given.other_rounds} for the workloads after the headline), "
                   f"{given.seconds:g} s each after a warm-up of 1 s",
         "mixed load": f"{given.mixed_rate} requests/s, Poisson arrivals, 64 connections, timed from when each was due",

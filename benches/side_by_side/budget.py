@@ -6,37 +6,16 @@ what the load generator takes of it is gone, and the rest is what a server may t
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from side_by_side.figures import Figures
-
-
-@dataclass(frozen=True)
-class Budget:
-    """Processor time of one request, in µs, at the rate that a target asks for."""
-
-    whole: float
-    load: float
-
-    @classmethod
-    def at(cls, figures: Figures, rate: float, ours: str, workload: str, cores: int) -> Budget | None:
-        """At `rate` requests/s, with a load generator that takes for each what it took of `ours`."""
-        busy, rps = figures.spread(ours, workload, "wrk_cpu"), figures.spread(ours, workload, "rps")
-        if not busy or not rps or not rate:
-            return None
-        return cls(cores * 1e6 / rate, busy.median * 1e6 / rps.median)
-
-    @property
-    def left(self) -> float:
-        return self.whole - self.load
+    from side_by_side.figures import Figures, Spread
 
 
 @dataclass(frozen=True)
 class Rate:
-    """What a missed point asks for: so many times the requests/s that `server` had under `base`, of `ours` under `workload`."""
+    """What a point asks of `ours` under `workload`: so many times the requests/s that `server` had under `base`."""
 
     ours: str
     workload: str
@@ -44,24 +23,39 @@ class Rate:
     server: str
     base: str
 
+    def reached(self, figures: Figures) -> Spread | None:
+        """How many times it was."""
+        return figures.ratio((self.ours, self.workload, "rps"), (self.server, self.base, "rps"))
+
     def row(self, figures: Figures, what: str, cores: int) -> list[str] | None:
         """The point's line in the table; None where something was not measured."""
-        theirs = figures.spread(self.server, self.base, "rps")
-        takes = figures.spread(self.ours, self.workload, "cpu_us")
-        budget = theirs and Budget.at(figures, self.times * theirs.median, self.ours, self.workload, cores)
-        if not budget or not takes or not theirs:
+        theirs = (self.server, self.base, "rps")
+        load = ((self.ours, self.workload, "wrk_cpu"), (self.ours, self.workload, "rps"))
+        asked = figures.paired(lambda rps: self.times * rps, theirs)
+        left = figures.paired(lambda rps, busy, ours: self.whole_us(rps, cores) - load_us(busy, ours), theirs, *load)
+        if not asked or not left:
             return None
-        constant = figures.spread("constant", self.workload, "cpu_us")
-        return [what, f"{self.times * theirs.median:,.0f}", f"{budget.whole:,.1f}", f"{budget.load:,.1f}", f"{budget.left:,.1f}",
-                f"{takes.median:,.1f}", f"{constant.median:,.1f}" if constant else "–"]
+        columns = [
+            figures.paired(lambda rps: self.whole_us(rps, cores), theirs), figures.paired(load_us, *load), left,
+            figures.spread(self.ours, self.workload, "cpu_us"), figures.spread("constant", self.workload, "cpu_us")]
+        return [what, f"{asked.median:,.0f}", *(f"{column.median:,.1f}" if column else "–" for column in columns)]
+
+    def whole_us(self, theirs: float, cores: int) -> float:
+        """Processor time for each request, at the rate that is asked for where `server` had so many requests/s."""
+        return cores * 1e6 / (self.times * theirs)
+
+
+def load_us(busy: float, rps: float) -> float:
+    """Processor time that the load takes for each request, from its share of a core."""
+    return busy * 1e6 / rps
 
 
 HEADER = ["missed", "requests/s it asks for", "µs of all cores for each", "the load takes", "left for a server", "polygil takes",
           "the constant server takes"]
 
 THROUGHPUT = (
-    "Small JSON: three quarters of what polygil takes, and nearly all of what the constant server takes, is the kernel's, for receiving and "
-    "sending (PROFILE.md has the shares). Where no more than that is left, no server on these processors could be as fast; it would take a "
+    "Small JSON: most of what polygil takes, and nearly all of what the constant server takes, is the kernel's, for receiving and sending "
+    "(PROFILE.md has the shares). Where no more than that is left, no server on these processors could be as fast; it would take a "
     "load generator on a machine of its own. Then CPU time per request is what counts, and by that alone polygil would have {ratios} "
     "of the requests/s.")
 CPU_BOUND = (
@@ -75,20 +69,16 @@ CROWD = (
 
 
 def compute_bound(figures: Figures, many: int) -> dict[str, float] | None:
-    """Of a CPU-bound request, medians of what each round says: µs of its worker, µs of the server beside that when all work, and how many
-    times the throughput of one worker there would be without those."""
-    one, all_ = (figures.by_round(f"polygil-{count}", "cpu", "rps") for count in (1, many))
-    takes, busy = (figures.by_round(f"polygil-{many}", "cpu", metric) for metric in ("cpu_us", "wrk_cpu"))
-    rounds = [round_ for round_ in one if round_ in all_ and round_ in takes and round_ in busy]
-    if not rounds:
-        return None
-    worker = [1e6 / one[round_] for round_ in rounds]
-    load = [busy[round_] * 1e6 / all_[round_] for round_ in rounds]
-    return {
-        "worker": statistics.median(worker),
-        "io": statistics.median(takes[round_] - w for round_, w in zip(rounds, worker, strict=True)),
-        "without": statistics.median(many * w / (w + l) for w, l in zip(worker, load, strict=True)),
+    """Of a CPU-bound request: µs of its worker, µs of the server beside that when all work, and how many times the throughput of one
+    worker there would be without those."""
+    one, all_ = ("polygil-1", "cpu", "rps"), (f"polygil-{many}", "cpu", "rps")
+    takes, busy = (f"polygil-{many}", "cpu", "cpu_us"), (f"polygil-{many}", "cpu", "wrk_cpu")
+    found = {
+        "worker": figures.paired(lambda alone: 1e6 / alone, one),
+        "io": figures.paired(lambda us, alone: us - 1e6 / alone, takes, one),
+        "without": figures.paired(lambda alone, share, rps: many / (1 + load_us(share, rps) * alone / 1e6), one, busy, all_),
     }
+    return {name: spread.median for name, spread in found.items() if spread} if all(found.values()) else None
 
 
 def told(figures: Figures, missed: list[tuple[str, Rate]], cores: int, many: int) -> tuple[list[str], list[list[str]]]:

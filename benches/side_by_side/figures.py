@@ -5,11 +5,16 @@ A sample with errors is never counted as fast: it takes no part in a median, in 
 
 from __future__ import annotations
 
+import contextlib
+import operator
 import statistics
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from side_by_side.budget import Rate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Sample = dict[str, Any]
 
@@ -77,8 +82,16 @@ class Figures:
 
     def ratio(self, over: tuple[str, str, str], under: tuple[str, str, str]) -> Spread | None:
         """(server, workload, metric) over another, round by round."""
-        above, below = self.by_round(*over), self.by_round(*under)
-        return Spread.of([above[round_] / below[round_] for round_ in above if below.get(round_)])
+        return self.paired(operator.truediv, over, under)
+
+    def paired(self, combine: Callable[..., float], *of: tuple[str, str, str]) -> Spread | None:
+        """What is made of several (server, workload, metric), round by round, where each has a figure and none is divided by 0."""
+        each = [self.by_round(*metric) for metric in of]
+        made = []
+        for round_ in each[0]:
+            with contextlib.suppress(KeyError, ZeroDivisionError):
+                made.append(combine(*(values[round_] for values in each)))
+        return Spread.of(made)
 
     def best(self, names: list[str], workload: str, metric: str = "rps", smallest: bool = False) -> str | None:
         """Who has the best median; a server that was not always without errors is not among them."""
@@ -109,15 +122,13 @@ class Point:
         return {True: "met", False: "missed", None: "not measured"}[self.met]
 
 
-def point(
-    what: str, spread: Spread | None, bound: float, at_least: bool, unit: str, how: str, digits: int = 2, rate: Rate | None = None
-) -> Point:
+def point(what: str, spread: Spread | None, bound: float, at_least: bool, unit: str, how: str, digits: int = 2) -> Point:
     sign = "≥" if at_least else "≤"
     target = f"{sign} {bound:g}{unit}"
     if spread is None:
         return Point(what, target, "–", None, how)
     met = spread.median >= bound if at_least else spread.median <= bound
-    return Point(what, target, spread.text(digits) + unit, met, how, rate)
+    return Point(what, target, spread.text(digits) + unit, met, how)
 
 
 def points(figures: Figures, families: dict[str, list[str]], many: int, no_mipyre: str) -> list[Point]:
@@ -132,6 +143,9 @@ def points(figures: Figures, families: dict[str, list[str]], many: int, no_mipyr
     def beside(family: str, how: str) -> str:
         return no_mipyre if family == "mipyre" and no_mipyre else how
 
+    def rated(what: str, rate: Rate, how: str) -> Point:
+        return replace(point(what, rate.reached(figures), rate.times, True, "×", how), rate=rate)
+
     one, all_ = "polygil-1", f"polygil-{many}"
     ours = best("polygil", "json")
     found = []
@@ -139,20 +153,18 @@ def points(figures: Figures, families: dict[str, list[str]], many: int, no_mipyr
         theirs = best(family, "json")
         ceiling = over("json", "rps", "constant", theirs)
         limit = f"; the constant server is {ceiling.text(2)}×" if ceiling and family != "constant" else ""
-        found.append(point(f"small JSON, 64 connections, over {family}", over("json", "rps", ours, theirs), bound, True, "×",
-                           beside(family, f"requests/s, {ours} over {theirs}{limit}"), rate=Rate(ours, "json", bound, theirs, "json")))
-    up = figures.ratio((all_, "cpu", "rps"), (one, "cpu", "rps"))
+        found.append(rated(f"small JSON, 64 connections, over {family}", Rate(ours, "json", bound, theirs, "json"),
+                           beside(family, f"requests/s, {ours} over {theirs}{limit}")))
     target = 1.9 if many == 2 else round(0.95 * many, 1)
-    found.append(point(f"CPU-bound, from one worker to {many}", up, target, True, "×", f"requests/s, {all_} over {one}",
-                       rate=Rate(all_, "cpu", target, one, "cpu")))
+    found.append(rated(f"CPU-bound, from one worker to {many}", Rate(all_, "cpu", target, one, "cpu"), f"requests/s, {all_} over {one}"))
     granian = figures.best([name for name in families.get("granian", []) if name.endswith("-1")], "cpu") or "none"
-    found.append(point("CPU-bound, over granian with one worker", over("cpu", "rps", all_, granian), 1.9, True, "×",
-                       f"requests/s, {all_} over {granian}", rate=Rate(all_, "cpu", 1.9, granian, "cpu")))
+    found.append(rated("CPU-bound, over granian with one worker", Rate(all_, "cpu", 1.9, granian, "cpu"),
+                       f"requests/s, {all_} over {granian}"))
     found.append(point("CPU-bound, p99 beside granian's with one worker", over("cpu", "p99_ms", all_, granian), 1, False, "×",
                        f"p99, {all_} over {granian}"))
     mipyre = best("mipyre", "cpu")
-    found.append(point("CPU-bound, beside mipyre", over("cpu", "rps", all_, mipyre), 1, True, "×",
-                       beside("mipyre", f"requests/s, {all_} over {mipyre}"), rate=Rate(all_, "cpu", 1, mipyre, "cpu")))
+    found.append(rated("CPU-bound, beside mipyre", Rate(all_, "cpu", 1, mipyre, "cpu"),
+                       beside("mipyre", f"requests/s, {all_} over {mipyre}")))
     mipyre = best("mipyre", "cpu", "p99_ms", smallest=True)
     found.append(point("CPU-bound, p99 beside mipyre's", over("cpu", "p99_ms", all_, mipyre), 1, False, "×",
                        beside("mipyre", f"p99, {all_} over {mipyre}")))
@@ -177,8 +189,8 @@ def points(figures: Figures, families: dict[str, list[str]], many: int, no_mipyr
     for name in (one, all_):
         found.append(point(f"memory of each idle connection, {name}", figures.spread(name, "crowd", "idle_kib"), 8, False,
                            " KiB", "growth of PSS with the idle connections open", 1))
-        found.append(point(f"1,000 connections, {name}", figures.ratio((name, "json-1000", "rps"), (name, "json", "rps")), 0.9,
-                           True, "×", f"requests/s, over 64 connections{keeps}", rate=Rate(name, "json-1000", 0.9, name, "json")))
+        found.append(rated(f"1,000 connections, {name}", Rate(name, "json-1000", 0.9, name, "json"),
+                           f"requests/s, over 64 connections{keeps}"))
         found.append(point(f"10,000 idle connections beside 64 busy, {name}", figures.spread(name, "crowd", "kept"), 0.9, True,
                            "×", "requests/s, over 64 connections alone"))
     return found

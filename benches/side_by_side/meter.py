@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import statistics
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +78,17 @@ def utilisation(before: list[tuple[int, int]], after: list[tuple[int, int]]) -> 
     ]
 
 
+def cores_now() -> list[tuple[int, int]]:
+    return parse_cores(Path("/proc/stat").read_text())
+
+
+def busy_before(seconds: int = 3) -> str:
+    """What the machine does beside the benchmarks, watched for so long before they begin: a percentage first."""
+    before = cores_now()
+    time.sleep(seconds)
+    return f"{statistics.mean(utilisation(before, cores_now())):.0%} of the processors, over {seconds} s"
+
+
 class Meter:
     """CPU seconds of a tree, and of each core, between `with` and its end."""
 
@@ -84,7 +97,7 @@ class Meter:
 
     def __enter__(self) -> Meter:
         self._tree = tree(self.root)
-        self._cores = parse_cores(Path("/proc/stat").read_text())
+        self._cores = cores_now()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -92,4 +105,4 @@ class Meter:
         # A process that came in between started at nothing; one that went took its count along, which is said as `lost`.
         self.cpu_s = sum(cpu - self._tree.get(pid, 0.0) for pid, cpu in after.items())
         self.lost = len(self._tree.keys() - after.keys())
-        self.cores = utilisation(self._cores, parse_cores(Path("/proc/stat").read_text()))
+        self.cores = utilisation(self._cores, cores_now())

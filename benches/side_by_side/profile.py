@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 from side_by_side import load, report
-from side_by_side.meter import Meter, tree
+from side_by_side.meter import Meter, busy_before, tree
 from side_by_side.servers import ROOT, Server, all_servers, started
 from side_by_side.workloads import BY_NAME, Workload
 
@@ -236,10 +236,11 @@ def main() -> None:
         if shutil.which(program) is None:
             sys.exit(f"{program} is needed, and not here")
     known = {server.name: server for server in all_servers(given.polygil, str(given.constant))}
+    busy = busy_before()
     found = [*shares(known, given.seconds), system_calls(known, given.seconds), counted(bench_program())]
     intro = ["Where the time of one request goes: `make profile` writes this. Times are of the machine as it was; "
-             f"instructions are counted, whatever else it did. CPython {platform.python_version()}, {os.cpu_count()} cores, Linux {platform.release()}, load average "
-             f"{Path('/proc/loadavg').read_text().split()[0]}."]
+             f"instructions are counted, whatever else it did. CPython {platform.python_version()}, {os.cpu_count()} cores, Linux "
+             f"{platform.release()}; busy before: {busy}."]
     text = report.markdown("Profile", intro, found)
     if given.out:
         given.out.write_text(text)

@@ -82,6 +82,23 @@ def test_a_ratio_is_taken_within_each_round() -> None:
     assert figures.ratio(("a", "json", "rps"), ("b", "json", "rps")) == Spread(2.0, 1.0, 3.0, 3)
 
 
+def test_a_round_without_one_of_the_figures_is_left_out_and_one_that_is_nothing_counts() -> None:
+    figures = Figures([sample(0, "a", 100), sample(1, "a", 0), sample(2, "a", 7), sample(3, "a", 7), sample(0, "b", 50), sample(1, "b", 50),
+                       sample(2, "b", 0)])
+    assert figures.ratio(("a", "json", "rps"), ("b", "json", "rps")) == Spread(1.0, 0.0, 2.0, 2)
+    assert figures.paired(lambda a, b: a + b, ("a", "json", "rps"), ("b", "json", "rps")) == Spread(50, 7, 150, 3)
+    assert figures.paired(lambda a, b: a + b, ("a", "json", "rps"), ("c", "json", "rps")) is None
+
+
+def test_what_the_machine_does_before_is_told_as_the_report_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = iter([[(0, 0), (0, 0)], [(30, 300), (0, 300)]])
+    monkeypatch.setattr(meter, "cores_now", lambda: next(seen))
+    monkeypatch.setattr(meter.time, "sleep", lambda _: None)
+    told = meter.busy_before()
+    assert told == "5% of the processors, over 3 s"
+    assert len(report.introduction({"busy before": told}, 7)) == 2
+
+
 def test_a_run_with_errors_is_told_and_never_counts_as_fast() -> None:
     figures = Figures([sample(0, "quick", 900, errors=5, requests=1800), sample(1, "quick", 10), sample(0, "slow", 100),
                        sample(1, "slow", 110)])
