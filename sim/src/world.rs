@@ -19,7 +19,7 @@ use crate::client::{Clients, Loop};
 use crate::core::{Actor, Core, Event, Failure, MS, Shared, Signals};
 use crate::crew::SharedCrew;
 use crate::exec::Executor;
-use crate::net::SimListener;
+use crate::net::sockets::SimListener;
 use crate::options::Options;
 use crate::random::Random;
 use crate::trace::{Entry, Kind};
