@@ -27,6 +27,14 @@ fn every_oracle_holds_for_a_fixed_range() {
 }
 
 #[test]
+fn a_slow_world_is_not_a_stuck_one() {
+    // One connection at a time, 49 bytes on their way at once: the 220 clients that are left in the end take an hour.
+    let outcome = run(Options::draw(1_795_647_189_520), false);
+    assert_eq!(outcome.failure, None);
+    assert!(outcome.virtual_ns > 1_000_000_000_000, "{} ns", outcome.virtual_ns);
+}
+
+#[test]
 fn the_same_seed_is_the_same_run_whatever_else_goes_on() {
     let alone = explored(1);
     let in_company = explored(3);
