@@ -61,8 +61,9 @@ THROUGHPUT = (
 CPU_BOUND = (
     "CPU-bound: one worker alone is never idle, so a request takes {worker:,.0f} µs of it, the handler and the answer's way out. All else is the "
     "thread that reads requests, {io:,.0f} µs with {workers} workers, on a processor of its own with one worker and on the workers' own "
-    "with {workers}. Without it there would be {without:.2f}× at most. It would take a reactor without a helper thread, in which a worker can "
-    "look for requests between two handlers; ARCHITECTURE.md says what was tried, and what the way through a queue buys: mixed load's p99.")
+    "with {workers}. Without it there would be {without:.2f}× at most. A reactor of its own, and a worker that looks for requests between two "
+    "handlers, gave 1.5 % in a trial; ARCHITECTURE.md has the figures, and what the way through a queue buys: mixed "
+    "load's p99.")
 CROWD = (
     "1,000 connections: what belongs to a connection has left the caches when its turn comes again, in the kernel and in the load generator "
     "as well: the constant server, which has next to nothing of its own, loses as said above.")
