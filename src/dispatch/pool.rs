@@ -17,7 +17,7 @@
 //!
 //! **Room taken by the dead.** A task whose caller has left is dropped when a worker comes across it. When no worker comes,
 //! because all of them are busy, it would keep its place from others: so when every queue is full and callers have left
-//! ([`Pool::caller_left`]), `submit` looks for such a task and puts its own in that one's place.
+//! ([`Pool::caller_left`]), `submit` looks for such tasks, drops those of the first queue that has any, and puts its own in their room.
 
 use concurrent_queue::{ConcurrentQueue, PushError};
 
@@ -327,31 +327,64 @@ impl<T> Pool<T> {
         self.sweep(waiting)
     }
 
-    /// Looks through the full queues for a task that nobody waits for any more, and puts this one in its place.
-    ///
-    /// A queue cannot be searched in place. So it is turned around once: what is in hand is pushed to the back, which pushes
-    /// the front out and into the hand, until that is a task to drop, or there was room, or the hand holds again what it
-    /// began with; then the order is as it was. Tasks are never without a place for want of room: each is pushed in exchange.
-    fn sweep(&self, waiting: Waiting<T>) -> Result<(), Refused<T>> {
+    /// Looks through the full queues for tasks that nobody waits for any more, drops those of the first queue that has any, and puts
+    /// this one behind the others there.
+    fn sweep(&self, mut waiting: Waiting<T>) -> Result<(), Refused<T>> {
         let _sweeping = (!broken("sweep_without_lock")).then(|| lock(&self.sweeping));
-        let own = waiting.ticket;
-        let mut hand = waiting;
         for queue in self.queues() {
-            loop {
-                match whole(|| queue.force_push(hand)) {
-                    Ok(None) => return Ok(()),
-                    Ok(Some(front)) if self.is_stale(&front.task) => return Ok(()),
-                    Ok(Some(front)) => hand = front,
-                    // `close` waits for the sweep, so the queue was closed before it began and the hand holds its own.
-                    Err(closed) => return Err(Refused::Closed(closed.0.task)),
-                }
-                if hand.ticket == own {
-                    break;
-                }
+            match self.turn_around(queue, waiting) {
+                Ok(()) => return Ok(()),
+                Err(PushError::Full(back)) => waiting = back,
+                Err(PushError::Closed(back)) => return Err(Refused::Closed(back.task)),
             }
         }
         self.left.store(0, Ordering::Relaxed);
-        Err(Refused::Full(hand.task))
+        Err(Refused::Full(waiting.task))
+    }
+
+    /// Turns a full queue around once, without those that nobody waits for, so that all others keep their order, and puts this task
+    /// behind them if that has made room.
+    ///
+    /// A queue cannot be searched in place. So this task is pushed to the back, which pushes the front out and into the hand; that is
+    /// pushed to the back in turn, and so on, until this task is in the hand again. So no task is without a place for want of room: each is
+    /// pushed in exchange, or into the room of one that was dropped. For the one exception see [`Pool::put_back`].
+    fn turn_around(
+        &self,
+        queue: &ConcurrentQueue<Waiting<T>>,
+        waiting: Waiting<T>,
+    ) -> Result<(), PushError<Waiting<T>>> {
+        let own = waiting.ticket;
+        // `close` waits for the sweep, so a queue that is closed was so before it began, and the hand holds its own.
+        let exchange = |task| whole(|| queue.force_push(task)).map_err(|closed| PushError::Closed(closed.0));
+        let Some(front) = exchange(waiting)? else { return Ok(()) };
+        let mut hand = Some(front);
+        // No more than the queue holds can be before this task, unless workers that take some meanwhile have taken it, too.
+        for _ in 0..=queue.capacity().unwrap_or(0) {
+            let Some(front) = hand.take().or_else(|| whole(|| queue.pop()).ok()) else { return Ok(()) };
+            if front.ticket == own {
+                return whole(|| queue.push(front));
+            }
+            if !self.is_stale(&front.task) {
+                hand = exchange(front)?;
+            }
+        }
+        if let Some(front) = hand {
+            self.put_back(front);
+        }
+        Ok(())
+    }
+
+    /// Finds a place for what a search has in hand when a worker has taken the task that the search was for, and other submitters the
+    /// room that it left. If no queue has room there is one task more than there are places, and this one is abandoned: to wait for
+    /// a worker would be to do no I/O until a handler ends.
+    fn put_back(&self, mut waiting: Waiting<T>) {
+        for queue in self.queues() {
+            match whole(|| queue.push(waiting)) {
+                Ok(()) => return,
+                Err(back) => waiting = back.into_inner(),
+            }
+        }
+        add(&self.ledger.0.abandoned, 1);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Placement, limits, order, stealing, closing, epochs and counts, one step at a time.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::dispatch::{Counters, Placement, Pool, PoolOptions, Refused, Step, Worker};
@@ -331,6 +331,19 @@ fn a_search_that_finds_nothing_leaves_the_order_as_it_was_and_is_not_repeated() 
 }
 
 #[test]
+fn a_search_that_finds_room_leaves_those_who_wait_in_their_order() {
+    let pool = pool_with_stale(1, 6, 0);
+    submit_all(&pool, [2, 4, 1, 6, 3, 8]);
+    pool.caller_left();
+    pool.caller_left();
+    assert_eq!(pool.submit(10), Ok(()));
+    assert_eq!(pool.lane_depths(), [5], "both places are free, and one is taken");
+    assert_eq!(run_all(&mut pool.worker(0)), [2, 4, 6, 8, 10]);
+    let expected = Counters { submitted: 7, completed: 5, expired: 2, ..Counters::default() };
+    assert_eq!(pool.counters(), expected);
+}
+
+#[test]
 fn a_closed_pool_is_not_searched() {
     let pool = pool_with_stale(1, 1, 0);
     submit_all(&pool, [1]);
@@ -381,6 +394,60 @@ fn a_close_waits_for_a_search() {
     assert_eq!(refused, "full: 2");
     closer.join().unwrap();
     assert_eq!(pool.fail_all_waiting().iter().map(|task| task.0).collect::<Vec<_>>(), [0, 1]);
+}
+
+/// In the middle of a search a worker takes all that waits, the task that the search is for with it, and `others` come.
+fn a_search_that_is_overtaken(others: u32) -> (Vec<u32>, Counters) {
+    type Task = (u32, Option<Arc<dyn Fn() + Send + Sync>>);
+    let pool: Arc<Pool<Task>> = Pool::with_stale(options(1, 2, 1), |(number, asked)| {
+        asked.iter().for_each(|asked| asked());
+        number % 2 == 1
+    });
+    let ran = Arc::new(Mutex::new(Vec::new()));
+    let run_all = {
+        let worker = Mutex::new(pool.worker(0));
+        let ran = Arc::clone(&ran);
+        move || {
+            let mut worker = worker.lock().unwrap();
+            while let Step::Run((number, _)) = worker.step() {
+                ran.lock().unwrap().push(number);
+            }
+        }
+    };
+    let asked = {
+        let pool = Arc::downgrade(&pool);
+        let once = std::sync::Once::new();
+        move || {
+            once.call_once(|| {
+                run_all();
+                let pool = pool.upgrade().unwrap();
+                (0..others).for_each(|other| assert!(pool.submit((100 + 2 * other, None)).is_ok()));
+            });
+        }
+    };
+    for (number, asked) in [(2, Some(Arc::new(asked) as _)), (1, None), (4, None)] {
+        assert!(pool.submit((number, asked)).is_ok());
+    }
+    pool.caller_left();
+    assert!(pool.submit((6, None)).is_ok());
+    let mut left: Vec<_> = pool.fail_all_waiting().iter().map(|task| task.0).collect();
+    left.extend(ran.lock().unwrap().iter());
+    left.sort_unstable();
+    (left, pool.counters())
+}
+
+#[test]
+fn what_a_search_has_in_hand_is_abandoned_only_when_it_was_overtaken_and_there_is_no_room() {
+    let counters = Counters { submitted: 4, completed: 2, expired: 1, ..Counters::default() };
+    for (others, left) in [(0, &[2, 4, 6][..]), (1, &[2, 4, 6, 100]), (2, &[2, 4, 6, 100, 102])] {
+        let (tasks, counted) = a_search_that_is_overtaken(others);
+        let waiting = 1 + u64::from(others);
+        let expected = Counters { submitted: 4 + u64::from(others), abandoned: waiting, ..counters };
+        assert_eq!((tasks.as_slice(), counted), (left, expected), "{others} others");
+    }
+    // Three fill the lane and the overflow queue: one of four is in the hand.
+    let (tasks, counted) = a_search_that_is_overtaken(3);
+    assert_eq!((tasks.len(), counted), (5, Counters { submitted: 7, abandoned: 4, ..counters }));
 }
 
 #[test]
