@@ -22,6 +22,7 @@ use crate::crew::RELIEF_LOOK;
 use crate::net::Written;
 use crate::random::hash;
 use crate::trace::Kind;
+use crate::watch::TOLERANCE;
 
 /// Bytes that a connection reads ahead at most: what it may hold, and one read.
 const READ_AHEAD_MAX: u64 = (64 + 64) * 1024;
@@ -430,8 +431,9 @@ impl Core {
             // handler runs where the I/O is done.
             let yielded = if options.in_place > 0 { 2 * RELIEF_LOOK } else { MS };
             let is_over = idle + yielded >= options.idle_timeout_ms * MS || full;
-            // With as many connections as may be, one that has been idle for a while makes way for another.
-            let is_crowded = self.net.full_at.is_some_and(|at| now <= at + yielded);
+            // With as many connections as may be, one that has been idle for a while makes way for another. Asked to, it goes
+            // once it gets its turn, and meanwhile there may be room again.
+            let is_crowded = self.net.full_at.is_some_and(|at| now <= at + TOLERANCE);
             let makes_way = is_crowded && idle + yielded >= CROWDED_IDLE_MIN.as_nanos() as u64;
             if !is_over && !makes_way {
                 self.fail("no answer too early", format!("connection {number} was closed after {idle} ns idle"));

@@ -215,6 +215,11 @@ impl Crew {
         self.members.iter().filter(alive).count()
     }
 
+    /// Whether each lane's worker was given up, or died, and has no replacement.
+    pub fn is_given_up(&self) -> bool {
+        self.lanes.iter().all(|serial| self.members[*serial].abandoned)
+    }
+
     /// The worker with that serial number does the next thing.
     pub fn act(&mut self, serial: usize) {
         let member = &mut self.members[serial];

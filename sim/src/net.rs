@@ -25,6 +25,9 @@ const SYN_RETRY: u64 = 1000 * MS;
 /// It waits no longer than this between two attempts.
 const SYN_RETRY_MAX: u64 = 32_000 * MS;
 
+/// Bytes that may be on their way at once, at least, when the faults are over: what most systems begin with.
+const WINDOW_HEALED: u64 = 64 * 1024;
+
 /// Something on its way.
 #[derive(Debug)]
 enum Parcel {
@@ -357,6 +360,13 @@ impl Core {
         conn.taken += length;
         let waker = if length > 0 { conn.writer.take() } else { None };
         (length, waker)
+    }
+
+    /// Bytes that the server can write on a connection until its client has taken some.
+    fn room(&self, number: usize) -> u64 {
+        let conn = &self.net.conns[number];
+        let window = if self.is_healed() { conn.window.max(WINDOW_HEALED) } else { conn.window };
+        window.saturating_sub(conn.written - conn.taken)
     }
 
     fn tell(&mut self, number: usize) {

@@ -13,7 +13,7 @@ use crate::core::{Core, MS};
 pub const LOOK_EVERY: u64 = 50 * MS;
 
 /// What a step may take away from a deadline: the ready tasks before it, and the network's own delays of readiness.
-const TOLERANCE: u64 = 1000 * MS;
+pub const TOLERANCE: u64 = 1000 * MS;
 
 /// How long a connection that is over is kept for its client, as the server has it.
 const LINGER: u64 = 2000 * MS;
@@ -124,7 +124,8 @@ impl Core {
             let late = over(conn.moved_at, options.write_timeout_ms * MS);
             return late.then(|| "an answer is not written to its end".to_owned());
         }
-        if let Some(since) = conn.closing {
+        // One that was cut may have ended its half in the middle of an answer.
+        if let Some(since) = conn.closing.or(conn.server_ended) {
             let late = over(since.max(conn.moved_at), LINGER);
             return late.then(|| format!("it is open {} ns after its last answer", now - since));
         }
@@ -137,7 +138,8 @@ impl Core {
         let entry = &self.ledger[token];
         let late = match (entry.read_at, &entry.outcome) {
             ((None, ..), _) => over(since, idle).then_some("idle with a request that does not come"),
-            (_, Some((_, at))) => over(*at, 0).then_some("a reply is not written"),
+            // The answer before it may have waited for the client until just now.
+            (_, Some((_, at))) => over((*at).max(conn.last_answer_at), 0).then_some("a reply is not written"),
             ((Some(at), None, _), _) => {
                 over(at.max(conn.last_answer_at), options.head_timeout_ms * MS).then_some("a head is not refused")
             }

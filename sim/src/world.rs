@@ -28,8 +28,7 @@ use crate::watch::LOOK_EVERY;
 use crate::workload;
 
 /// How long after the faults nothing may move, although somebody is there: as long as the longest timeout that is drawn. The
-/// whole has no bound, since hundreds of clients may wait for the only connection, on which an answer takes minutes; but what is
-/// left to be moved is finite.
+/// whole has no bound, since hundreds of clients may wait for the only connection; but what is left to be moved is finite.
 const STILL_MAX: u64 = 600_000 * MS;
 
 /// Steps without any time passing, after which somebody wakes himself for ever.
@@ -437,15 +436,23 @@ impl World {
                 break;
             }
         }
-        let left = self.crew.lock().at_work();
+        let (left, given_up) = {
+            let crew = self.crew.lock();
+            (crew.at_work(), crew.is_given_up())
+        };
         let counters = self.app.pool.counters();
+        self.core.lock().check_pool(&counters);
+        let waiting = self.app.pool.fail_all_waiting();
         let core = &mut *self.core.lock();
         if left > 0 {
             core.fail("nothing is stuck", format!("{left} workers do not end: {counters:?}"));
         }
-        core.check_pool(&counters);
-        if counters.waiting > 0 {
-            core.fail("nothing is stuck", format!("{} tasks are left in the queues", counters.waiting));
+        // Whoever ends does so when there is nothing left. Where nobody could, what is left must be of callers that left before.
+        if !waiting.is_empty() && !given_up {
+            core.fail("nothing is stuck", format!("{} tasks are left in the queues", waiting.len()));
+        }
+        if waiting.iter().any(|task| !task.reply.is_caller_gone()) {
+            core.fail("nothing is stuck", "the server has ended, and somebody waits for an answer");
         }
     }
 }

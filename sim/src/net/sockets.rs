@@ -80,8 +80,8 @@ impl AsyncWrite for SimStream {
         if conn.server_ended.is_some() {
             core.fail("nothing after close", format!("connection {}: a write after the end", self.number));
         }
+        let room = core.room(self.number);
         let conn = &mut core.net.conns[self.number];
-        let room = conn.window.saturating_sub(conn.written - conn.taken);
         if room == 0 {
             conn.writer = Some(cx.waker().clone());
             conn.blocked_since.get_or_insert(now);
