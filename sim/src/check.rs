@@ -18,7 +18,6 @@ use polygil::server::CROWDED_IDLE_MIN;
 
 use crate::answer::Answer;
 use crate::core::{Core, MS};
-use crate::crew::RELIEF_LOOK;
 use crate::net::Written;
 use crate::random::hash;
 use crate::trace::Kind;
@@ -427,14 +426,11 @@ impl Core {
         } else if !conn.client_ended && self.draining_at.is_none() {
             let idle = now - conn.moved_at;
             let full = options.requests_per_connection_max > 0;
-            // A connection that yields between an answer and its writing counts from the answer, and gives way for as long as a
-            // handler runs where the I/O is done.
-            let yielded = if options.in_place > 0 { 2 * RELIEF_LOOK } else { MS };
-            let is_over = idle + yielded >= options.idle_timeout_ms * MS || full;
+            let is_over = idle >= options.idle_timeout_ms * MS || full;
             // With as many connections as may be, one that has been idle for a while makes way for another. Asked to, it goes
             // once it gets its turn, and meanwhile there may be room again.
             let is_crowded = self.net.full_at.is_some_and(|at| now <= at + TOLERANCE);
-            let makes_way = is_crowded && idle + yielded >= CROWDED_IDLE_MIN.as_nanos() as u64;
+            let makes_way = is_crowded && idle >= CROWDED_IDLE_MIN.as_nanos() as u64;
             if !is_over && !makes_way {
                 self.fail("no answer too early", format!("connection {number} was closed after {idle} ns idle"));
             }

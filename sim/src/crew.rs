@@ -39,7 +39,7 @@ use crate::trace::Kind;
 const START: u64 = 20 * MS;
 
 /// How often the relief looks after the one that does the I/O: see `polygil::io`.
-pub const RELIEF_LOOK: u64 = 5 * MS;
+const RELIEF_LOOK: u64 = 5 * MS;
 
 /// How a handler will end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

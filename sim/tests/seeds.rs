@@ -26,6 +26,12 @@ fn every_oracle_holds_for_a_fixed_range() {
     }
 }
 
+/// The idle time counted from an answer that was not written for 12 ms, since others had their turns before.
+#[test]
+fn no_connection_is_closed_before_it_was_idle_for_the_whole_time() {
+    assert_eq!(run(Options::draw(1_795_652_129_425), false).failure, None);
+}
+
 #[test]
 fn what_an_oracle_once_took_for_a_failure_is_none() {
     for (seed, what) in [

@@ -122,6 +122,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
             turn += 1;
             if turn % REQUESTS_PER_TURN == 0 {
                 future::yield_now().await;
+                // The answer is written after whatever others have done meanwhile.
+                self.idle_since = self.server.clock.now();
             }
         }
     }
