@@ -429,8 +429,8 @@ impl Core {
             let is_over = idle >= options.idle_timeout_ms * MS || full;
             // With as many connections as may be, one that has been idle for a while makes way for another. Asked to, it goes
             // once it gets its turn, and meanwhile there may be room again.
-            let is_crowded = self.net.full_at.is_some_and(|at| now <= at + TOLERANCE);
-            let makes_way = is_crowded && idle >= CROWDED_IDLE_MIN.as_nanos() as u64;
+            let asked_from = conn.moved_at + CROWDED_IDLE_MIN.as_nanos() as u64;
+            let makes_way = self.net.full_at.is_some_and(|at| at >= asked_from && now <= at + TOLERANCE);
             if !is_over && !makes_way {
                 self.fail("no answer too early", format!("connection {number} was closed after {idle} ns idle"));
             }

@@ -162,14 +162,6 @@ pub struct Network {
     pub backlog_since: Option<u64>,
 }
 
-/// What the server has done on the network: as long as this changes, the server is not stuck.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct Moved {
-    bytes: (u64, u64),
-    accepts: u64,
-    held: u64,
-}
-
 impl Network {
     /// A network without connections.
     pub fn new(random: Random) -> Network {
@@ -189,11 +181,6 @@ impl Network {
             accept_errors: 0,
             backlog_since: None,
         }
-    }
-
-    /// What the server has moved so far.
-    pub fn moved(&self) -> Moved {
-        Moved { bytes: self.bytes, accepts: self.accepts, held: self.held }
     }
 
     /// Connections that wait to be accepted.

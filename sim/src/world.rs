@@ -4,9 +4,9 @@
 //! nobody can, time jumps to the next event. After each step the oracles look.
 //!
 //! A run has four phases. **Safety**: load and faults, as the options have it; nothing may go wrong in the server however much
-//! goes wrong around it. **Healed**: no more faults and no more load; everything that was begun must come to its end, and
-//! something of it every [`STILL_MAX`]. **Probes**: each worker's worth of requests must be answered by handlers. **Drain**: the
-//! server is told to stop, and must end with nothing left. A drain in the middle of the faults skips the probes.
+//! goes wrong around it. **Healed**: no more faults and no more load; everything that was begun must come to its end within
+//! [`REST_MAX`]. **Probes**: each worker's worth of requests must be answered by handlers. **Drain**: the server is told to stop,
+//! and must end with nothing left. A drain in the middle of the faults skips the probes.
 
 use std::sync::Arc;
 
@@ -19,7 +19,6 @@ use crate::client::{Clients, Loop};
 use crate::core::{Actor, Core, Event, Failure, MS, Shared, Signals};
 use crate::crew::SharedCrew;
 use crate::exec::Executor;
-use crate::net::Moved;
 use crate::net::sockets::SimListener;
 use crate::options::Options;
 use crate::random::Random;
@@ -27,9 +26,9 @@ use crate::trace::{Entry, Kind};
 use crate::watch::LOOK_EVERY;
 use crate::workload;
 
-/// How long after the faults nothing may move, although somebody is there: as long as the longest timeout that is drawn. The
-/// whole has no bound, since hundreds of clients may wait for the only connection; but what is left to be moved is finite.
-const STILL_MAX: u64 = 600_000 * MS;
+/// How long after the faults everything may take to come to rest: more than the longest timeout that is drawn, several times
+/// over, since a client may run into one after the other.
+const REST_MAX: u64 = 600_000 * MS;
 
 /// Steps without any time passing, after which somebody wakes himself for ever.
 const STEPS_AT_ONCE_MAX: u64 = 1_000_000;
@@ -96,8 +95,7 @@ struct World {
     io_blocked: bool,
     schedule: Random,
     phase: Phase,
-    /// What the network had moved when that last changed, and when that was.
-    moved: (Moved, u64),
+    phase_at: u64,
     looked_at: u64,
     now: u64,
     failed: bool,
@@ -129,7 +127,7 @@ pub fn run(options: Options, keep_trace: bool) -> Outcome {
         schedule: Random::new(seed, "schedule"),
         faults: Random::new(seed, "times without descriptors"),
         phase: Phase::Safety,
-        moved: Default::default(),
+        phase_at: 0,
         looked_at: 0,
         now: 0,
         failed: false,
@@ -319,8 +317,7 @@ impl World {
                 core.healed = true;
                 core.net.descriptors_at = core.net.descriptors_at.min(core.now());
                 core.note(Kind::Heal, 0, 0);
-                self.phase = self.phase.max_of(Phase::Healed);
-                self.moved.1 = core.now();
+                (self.phase, self.phase_at) = (self.phase.max_of(Phase::Healed), core.now());
                 self.clients.left = 0;
             }
         }
@@ -350,23 +347,20 @@ impl World {
     fn next_phase(&mut self, waiting: usize) {
         let now = self.core.lock().now();
         let draining = self.core.lock().draining_at.is_some();
-        let (open, moved) = {
+        let open = {
             let net = &self.core.lock().net;
-            (net.held as usize + net.waiting(), net.moved())
+            net.held as usize + net.waiting()
         };
-        if moved != self.moved.0 {
-            self.moved = (moved, now);
-        }
         let at_rest = self.clients.present + waiting + open == 0 && self.app.pool.counters().running == 0;
         match self.phase {
             Phase::Healed if at_rest && !draining => {
-                self.phase = Phase::Probes;
+                (self.phase, self.phase_at) = (Phase::Probes, now);
                 for _ in 0..self.options.workers {
                     self.clients.add(Loop::Probe, 0);
                 }
             }
             Phase::Probes if self.clients.present == 0 && !draining => self.signal(false),
-            Phase::Healed | Phase::Probes if now > self.moved.1 + STILL_MAX && !draining => {
+            Phase::Healed | Phase::Probes if now > self.phase_at + REST_MAX && !draining => {
                 let detail = format!("{} clients, {open} connections, {waiting} tasks wait", self.clients.present);
                 self.core.lock().fail("nothing is stuck", detail);
             }

@@ -35,7 +35,10 @@ fn no_connection_is_closed_before_it_was_idle_for_the_whole_time() {
 #[test]
 fn what_an_oracle_once_took_for_a_failure_is_none() {
     for (seed, what) in [
-        (1_795_647_189_520, "one connection at a time and 49 bytes on their way at once are slow, not stuck"),
+        (
+            1_795_647_189_520,
+            "49 bytes on their way at once, over one connection at a time, took longer than all may take",
+        ),
         (1_795_647_465_179, "the only worker was given up after the end, and left tasks that nobody waited for"),
         (1_795_647_638_324, "a connection that was to make way got its turn when there was room again"),
         (1_795_647_829_767, "an answer was ready long before the client had taken the one before it"),

@@ -346,8 +346,8 @@ impl<T> Pool<T> {
     /// behind them if that has made room.
     ///
     /// A queue cannot be searched in place. So this task is pushed to the back, which pushes the front out and into the hand; that is
-    /// pushed to the back in turn, and so on, until this task is in the hand again. So no task is without a place for want of room: each is
-    /// pushed in exchange, or into the room of one that was dropped. For the one exception see [`Pool::put_back`].
+    /// pushed to the back in turn, and so on, until this task is in the hand again. No task is ever without a place for want of
+    /// room: each is pushed in exchange, or into the room of one that was dropped. For the one exception see [`Pool::put_back`].
     fn turn_around(
         &self,
         queue: &ConcurrentQueue<Waiting<T>>,
