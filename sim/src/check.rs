@@ -395,8 +395,10 @@ impl Core {
     /// Whether there is a reason to end a connection in the middle of an answer.
     fn is_cut_short(&self, number: usize) -> bool {
         let (conn, options) = (&self.net.conns[number], &self.options);
-        let blocked = conn.blocked_since.map_or(0, |since| self.now() - since);
-        let write_gave_up = blocked >= options.write_timeout_ms * MS || (blocked > 0 && options.min_body_rate > 0);
+        // Below the minimum rate a client may be given up when it has just taken something.
+        let write_gave_up = conn
+            .blocked_since
+            .is_some_and(|since| options.min_body_rate > 0 || self.now() - since >= options.write_timeout_ms * MS);
         conn.reset_by_client || self.cut || write_gave_up || self.is_over
     }
 

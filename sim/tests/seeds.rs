@@ -46,6 +46,7 @@ fn what_an_oracle_once_took_for_a_failure_is_none() {
             1_795_649_518_022,
             "a server that is stopped at once ended its half of a connection in the middle of an answer",
         ),
+        (1_795_656_780_926, "a client that reads below the minimum rate was given up when it had just taken a byte"),
         (1_795_647_802_797, "the network of a probe was slower than the slowest client that is tolerated"),
     ] {
         assert_eq!(run(Options::draw(seed), false).failure, None, "{what}: seed {seed}");
