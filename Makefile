@@ -8,6 +8,8 @@ VENV := .venv
 HOST ?= 127.0.0.1
 PORT ?= 8000
 APP ?= users:app
+# How the native module is built: `develop` builds in a third of the time; `dist` is what is installed and measured.
+PROFILE ?= develop
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -21,7 +23,7 @@ $(VENV)/bin/maturin:
 
 build: $(VENV)/bin/maturin ## Builds the native module and leaves the command in .venv/bin/polygil.
 	@VIRTUAL_ENV="$(CURDIR)/$(VENV)" PYO3_PYTHON="$(CURDIR)/$(VENV)/bin/python" \
-	$(VENV)/bin/maturin develop --profile dist --quiet
+	$(VENV)/bin/maturin develop --profile $(PROFILE) --quiet
 
 serve: build ## Serves an example app on http://127.0.0.1:8000 (APP=hello:app, todo:app or cpu:app for the others).
 	@$(VENV)/bin/polygil serve --app-dir examples --host $(HOST) --port $(PORT) $(APP)
@@ -93,6 +95,7 @@ benches/.venv/requirements: benches/requirements.txt
 	@benches/.venv/bin/pip install --quiet --disable-pip-version-check -r benches/requirements.txt
 	@cp benches/requirements.txt $@
 
+bench: PROFILE = dist
 bench: build benches/.venv/requirements ## Measures polygil beside other servers, and writes docs/BENCHMARKS (BENCH=--quick for a look).
 	@command -v wrk >/dev/null || { echo "wrk makes the load: apt-get install wrk, or its like" >&2; exit 1; }
 	@$(VENV)/bin/python benches/dispatch_cost.py
@@ -100,6 +103,7 @@ bench: build benches/.venv/requirements ## Measures polygil beside other servers
 	@cargo build --quiet --profile dist --example constant --example open_loop
 	@PYTHONPATH=benches benches/.venv/bin/python -m side_by_side $(or $(BENCH),--out docs/BENCHMARKS --readme README.md)
 
+profile: PROFILE = dist
 profile: build benches/.venv/requirements ## Writes docs/PROFILE.md: where the time of one request goes (needs wrk, perf, valgrind).
 	@cargo build --quiet --profile dist --example constant
 	@PYTHONPATH=benches benches/.venv/bin/python -m side_by_side.profile --out docs/PROFILE.md
