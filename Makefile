@@ -1,6 +1,6 @@
 # The two commands that matter: `make serve` and `make test`. Everything they need is found or made in .venv and target.
 .DEFAULT_GOAL := help
-.PHONY: help build serve test loom fuzz sim conformance compare mutants guards bench profile clean
+.PHONY: help build serve test loom fuzz sim conformance compare mutants guards bench against profile clean
 .DELETE_ON_ERROR:
 SHELL := /bin/sh
 
@@ -102,6 +102,14 @@ bench: build benches/.venv/requirements ## Measures polygil beside other servers
 	@echo
 	@cargo build --quiet --profile dist --example constant --example open_loop
 	@PYTHONPATH=benches benches/.venv/bin/python -m side_by_side $(or $(BENCH),--out docs/BENCHMARKS --readme README.md)
+
+# REV is built beside, as it would be installed; its sources come from git, so that no worktree is left.
+against: PROFILE = dist
+against: build ## Measures this checkout against another revision (REV=HEAD~1): CPU per request, requests/s, instructions.
+	@rm -rf target/against/sources && mkdir -p target/against/sources
+	@git archive $(or $(REV),HEAD~1) | tar -x -C target/against/sources
+	@CARGO_TARGET_DIR=$(CURDIR)/target/against/target $(MAKE) --no-print-directory -C target/against/sources build PROFILE=dist
+	@PYTHONPATH=benches $(VENV)/bin/python -m side_by_side.against $(VENV)/bin/polygil target/against/sources/$(VENV)/bin/polygil $(AGAINST)
 
 profile: PROFILE = dist
 profile: build benches/.venv/requirements ## Writes docs/PROFILE.md: where the time of one request goes (needs wrk, perf, valgrind).

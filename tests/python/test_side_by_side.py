@@ -10,7 +10,7 @@ import pytest
 BENCHES = Path(__file__).parent.parent.parent / "benches"
 sys.path.insert(0, str(BENCHES))
 
-from side_by_side import budget, crowd, load, meter, mixed, profile, report, rounds, servers, workloads  # noqa: E402
+from side_by_side import against, budget, crowd, load, meter, mixed, profile, report, rounds, servers, workloads  # noqa: E402
 from side_by_side.figures import Figures, Spread, point, points  # noqa: E402
 
 WRK = (
@@ -30,6 +30,12 @@ def test_wrk_s_line_becomes_rates_milliseconds_and_a_sum_of_errors() -> None:
         "max_ms": 12.0, "errors_connect": 0, "errors_read": 1, "errors_write": 0, "errors_status": 2, "errors_timeout": 4,
         "errors": 7,
     }
+
+
+@pytest.mark.parametrize(("count", "low", "high"), [(1, 1, 1), (5, 1, 5), (6, 1, 6), (12, 3, 10), (15, 4, 12), (30, 10, 21)])
+def test_the_median_s_interval_is_the_order_statistics_that_hold_it_with_95_percent(count: int, low: int, high: int) -> None:
+    # The ranks are those of the tables for the sign test (Conover, Practical Nonparametric Statistics, 3.2).
+    assert against.median_interval([float(rank) for rank in range(count, 0, -1)]) == (low, high)
 
 
 @pytest.mark.parametrize("output", ["", "unable to connect", f"{WRK}\n{WRK}\n"])
