@@ -16,7 +16,7 @@ use crate::expectations::Expectations;
 use crate::server::{Launcher, Source};
 use crate::suite::{Loaded, Suite};
 use crate::verdict::Run;
-use crate::{report, run, table};
+use crate::{data, report, run, table};
 
 /// Everything came as expected.
 pub const AS_EXPECTED: u8 = 0;
@@ -29,7 +29,7 @@ pub const COULD_NOT_RUN: u8 = 2;
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 100)]
 pub struct Cli {
-    /// The suite's directory; without it ./conformance, or where this program was built from.
+    /// The suite's directory; without it ./conformance or . where a suite is there, else the suite inside this program.
     #[arg(long, global = true, value_name = "DIR")]
     suite_dir: Option<PathBuf>,
     #[command(subcommand)]
@@ -54,6 +54,11 @@ enum Command {
     List(Selection),
     /// Print the JSON Schema of case files.
     Schema,
+    /// Write the suite inside this program into a new directory: to serve its app, to read it, to add to it.
+    Export {
+        /// The directory; it must be empty, or not exist.
+        directory: PathBuf,
+    },
 }
 
 /// Which server.
@@ -193,12 +198,17 @@ struct TableArgs {
 /// Runs the command line; the exit code, or what kept it from running.
 pub fn main() -> Result<u8, String> {
     let cli = Cli::parse();
-    let root = cli.suite_dir.clone().unwrap_or_else(Suite::default_root);
-    if matches!(cli.command, Command::Schema) {
-        println!("{}", schema());
-        return Ok(AS_EXPECTED);
+    match &cli.command {
+        Command::Schema => {
+            println!("{}", schema());
+            return Ok(AS_EXPECTED);
+        }
+        Command::Export { directory } => return data::export(directory).map(|()| AS_EXPECTED),
+        _ => {}
     }
-    let suite = Suite::load(&root)?;
+    // Lives until the command has ended: what is unpacked goes with it.
+    let place = data::Place::find(cli.suite_dir.as_deref())?;
+    let suite = Suite::load(place.root())?;
     match cli.command {
         Command::Run(arguments) => run_command(&suite, &arguments),
         Command::Table(arguments) => table_command(&suite, &arguments),
@@ -212,7 +222,7 @@ pub fn main() -> Result<u8, String> {
             }
             Ok(AS_EXPECTED)
         }
-        Command::Schema => unreachable!("answered above"),
+        Command::Schema | Command::Export { .. } => unreachable!("answered above"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Holds any HTTP/1.1 server against cases written as data, over a socket.
 //!
-//! The way of a case: [`case`] is its format, [`suite`] reads it from disk and completes it, [`server`] starts what it runs against,
+//! The way of a case: [`case`] is its format, [`data`] says where the files are, [`suite`] reads and completes them, [`server`] starts what it runs against,
 //! [`exec`] sends and reads ([`client`], [`response`]) and compares ([`judge`]), [`run`] does that for many at once, [`expectations`]
 //! says which deviations are known, [`report`] tells people and machines.
 //!
@@ -16,6 +16,7 @@ pub mod case;
 pub mod cli;
 pub mod client;
 pub mod compare;
+pub mod data;
 pub mod difference;
 pub mod exec;
 pub mod expectations;

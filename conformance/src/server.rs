@@ -49,7 +49,8 @@ pub struct Target {
     pub package: Option<String>,
 }
 
-/// Where a program is: a variable that names it, places relative to the suite, or the name for the search path.
+/// Where a program is: a variable that names it, places relative to the suite, beside this program (installed into the same
+/// environment), or the name for the search path.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Program {
@@ -67,8 +68,9 @@ impl Program {
         if let Some(path) = self.env.as_ref().and_then(std::env::var_os) {
             return path.into();
         }
-        let placed = self.paths.iter().map(|path| root.join(path)).find(|path| path.exists());
-        placed.unwrap_or_else(|| PathBuf::from(&self.name))
+        let placed = self.paths.iter().map(|path| root.join(path));
+        let beside = std::env::current_exe().ok().map(|program| program.with_file_name(&self.name));
+        placed.chain(beside).find(|path| path.exists()).unwrap_or_else(|| PathBuf::from(&self.name))
     }
 }
 

@@ -68,13 +68,6 @@ pub struct Suite {
 }
 
 impl Suite {
-    /// Where the suite is unless it is said: `./conformance`, `.`, or where this program was built from.
-    pub fn default_root() -> PathBuf {
-        let here = ["conformance", "."].map(PathBuf::from);
-        let found = here.into_iter().find(|root| root.join("setups.toml").is_file());
-        found.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")))
-    }
-
     /// Reads all of it; the error lists every mistake.
     pub fn load(root: &Path) -> Result<Self, String> {
         let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;

@@ -1,10 +1,12 @@
 //! The suite as data: what anybody may rely on who adds a case, or writes another runner.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use polygil_conformance::case::{Level, Statuses};
 use polygil_conformance::cli::schema;
+use polygil_conformance::data::CARRIED;
 use polygil_conformance::suite::{Suite, toml_files};
 
 fn root() -> &'static Path {
@@ -58,4 +60,68 @@ fn statuses_are_sets() {
     let class = Statuses::Class("4xx".into());
     assert!(class.contains(400) && class.contains(499) && !class.contains(500));
     assert!(Statuses::Many(vec![200, 204]).contains(204) && !Statuses::One(200).contains(204));
+}
+
+/// What stands below `directory`, but for what Python and a build leave there.
+fn on_disk(directory: &Path, found: &mut BTreeSet<PathBuf>) {
+    for entry in std::fs::read_dir(directory).expect("a directory").flatten() {
+        let name = entry.file_name().into_string().expect("UTF-8");
+        if entry.path().is_dir() && name != "__pycache__" && !name.starts_with('.') {
+            on_disk(&entry.path(), found);
+        } else if entry.path().is_file() && !name.ends_with(".so") {
+            found.insert(entry.path());
+        }
+    }
+}
+
+#[test]
+fn the_program_carries_what_stands_here_byte_for_byte() {
+    let checkout = root().parent().expect("the checkout");
+    let mut files = BTreeSet::new();
+    for part in ["adapters", "app", "cases", "expectations", "schema", "targets", "../python/polygil"] {
+        on_disk(&checkout.join("conformance").join(part), &mut files);
+    }
+    files.extend(["INTERPRETING.md", "setups.toml"].map(|name| root().join(name)));
+    let carried: BTreeSet<PathBuf> = CARRIED
+        .iter()
+        .map(|(name, bytes)| {
+            let path = checkout.join(name);
+            assert!(
+                std::fs::read(&path).is_ok_and(|read| read == *bytes),
+                "{name} is another: touch conformance/build.rs"
+            );
+            path.canonicalize().expect("a path")
+        })
+        .collect();
+    let files: BTreeSet<PathBuf> = files.into_iter().map(|path| path.canonicalize().expect("a path")).collect();
+    assert_eq!(carried, files, "where one is new: touch conformance/build.rs");
+}
+
+#[test]
+fn the_program_runs_where_there_is_nothing() {
+    let empty = tempfile::tempdir().expect("a directory");
+    let temporary = tempfile::tempdir().expect("a directory");
+    let run = |arguments: &[&str], here: &Path| {
+        let program = env!("CARGO_BIN_EXE_polygil-conformance");
+        let output = Command::new(program).args(arguments).current_dir(here).env("TMPDIR", temporary.path()).output();
+        let output = output.expect("the program runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let listed = run(&["list"], empty.path());
+    let cases = Suite::load(root()).unwrap_or_else(|mistakes| panic!("{mistakes}")).cases;
+    assert_eq!(listed.lines().count(), cases.len());
+    let left = std::fs::read_dir(temporary.path()).expect("a directory").count();
+    assert_eq!(left, 0, "what was unpacked is gone");
+
+    // A suite in the working directory is preferred, and needs no build.
+    let place = empty.path().join("exported");
+    run(&["export", "exported"], empty.path());
+    for path in toml_files(&place.join("conformance/cases")).iter().filter(|path| !path.ends_with("host.toml")) {
+        std::fs::remove_file(path).expect("a case file");
+    }
+    for here in [&place, &place.join("conformance")] {
+        let listed = run(&["list"], here);
+        assert!(!listed.is_empty() && listed.lines().all(|line| line.starts_with("http/host/")), "{listed}");
+    }
 }
