@@ -1,6 +1,7 @@
 //! Every answer that polygil writes when something fails: code → status, JSON, and the fields that go with it.
 //!
-//! One table. A client sees `{"detail": …, "error": "<code>"}`; with `--debug` a 5xx also has `message` and `traceback`. What the
+//! One table, and one bound: what an answer says in words is cut to [`DETAIL_BYTES_MAX`], because some of it repeats what a client
+//! sent. A client sees `{"detail": …, "error": "<code>"}`; with `--debug` a 5xx also has `message` and `traceback`. What the
 //! answer says of the inside is decided by who builds it; this file only knows the form.
 
 use std::borrow::Cow;
@@ -89,6 +90,30 @@ failures! {
     VersionNotSupported = 505 "version_not_supported" "HTTP Version Not Supported" true,
 }
 
+/// Bytes of a `detail`, and of a `message`, that are written: the rest is cut off, and shown as `…`.
+pub const DETAIL_BYTES_MAX: usize = 4 * 1024;
+
+/// Bytes of a `traceback`, of which the end says most.
+pub const TRACEBACK_BYTES_MAX: usize = 64 * 1024;
+
+/// The beginning of a text, with `…` in the place of what is over `bytes_max`.
+pub fn shortened(text: &str, bytes_max: usize) -> Cow<'_, str> {
+    if text.len() <= bytes_max {
+        return Cow::Borrowed(text);
+    }
+    let end = (0..=bytes_max).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    Cow::Owned(format!("{}…", &text[..end]))
+}
+
+/// The end of a text, as [`shortened`] gives its beginning.
+fn last_of(text: &str, bytes_max: usize) -> Cow<'_, str> {
+    if text.len() <= bytes_max {
+        return Cow::Borrowed(text);
+    }
+    let start = (text.len() - bytes_max..).find(|&at| text.is_char_boundary(at)).unwrap_or(text.len());
+    Cow::Owned(format!("…{}", &text[start..]))
+}
+
 /// Seconds after which a refused client may come back: the queues hold some seconds of work at most.
 const RETRY_AFTER: &[u8] = b"1";
 
@@ -105,7 +130,8 @@ struct Body<'a, D> {
 impl Failure {
     /// The answer with this `detail`.
     pub fn response(self, detail: impl AsRef<str>) -> Response {
-        self.json(&Body { detail: detail.as_ref(), error: self.code(), message: None, traceback: None })
+        let detail = shortened(detail.as_ref(), DETAIL_BYTES_MAX);
+        self.json(&Body { detail, error: self.code(), message: None, traceback: None })
     }
 
     /// The answer whose `detail` is JSON already (a 422's list).
@@ -118,7 +144,8 @@ impl Failure {
 
     /// The answer of `--debug`: what happened, and where.
     pub fn debug_response(self, message: &str, traceback: &str) -> Response {
-        let (message, traceback) = (Some(message), Some(traceback));
+        let (message, traceback) = (shortened(message, DETAIL_BYTES_MAX), last_of(traceback, TRACEBACK_BYTES_MAX));
+        let (message, traceback) = (Some(&*message), Some(&*traceback));
         self.json(&Body { detail: self.default_detail(), error: self.code(), message, traceback })
     }
 
@@ -195,6 +222,21 @@ mod tests {
         let response = Failure::HandlerRaised.debug_response("ValueError: x", "Traceback\n");
         let expected = r#"{"detail":"Internal Server Error","error":"handler_raised","message":"ValueError: x","traceback":"Traceback\n"}"#;
         assert_eq!(body(&response), expected);
+    }
+
+    #[test]
+    fn what_is_repeated_is_cut_between_two_characters() {
+        let long = "é".repeat(5_000);
+        let expected = format!(r#"{{"detail":"{}…","error":"not_found"}}"#, "é".repeat(2_048));
+        assert_eq!(body(&Failure::NotFound.response(&long)), expected);
+        let odd = format!("x{long}");
+        let expected = format!(r#"{{"detail":"x{}…","error":"not_found"}}"#, "é".repeat(2_047));
+        assert_eq!(body(&Failure::NotFound.response(&odd)), expected);
+        let response =
+            Failure::HandlerRaised.debug_response(&long, &format!("first line\n{}last line", "x".repeat(70_000)));
+        let debug: serde_json::Value = serde_json::from_slice(&response.body).expect("JSON");
+        assert_eq!(debug["message"], format!("{}…", "é".repeat(2_048)));
+        assert_eq!(debug["traceback"], format!("…{}last line", "x".repeat(64 * 1024 - 9)));
     }
 
     #[test]

@@ -8,8 +8,11 @@ tests compare the two on a table and on generated input. The rules that surprise
 - a bool is one of twelve words, in any case, without spaces around it;
 - an int out of JSON may be a bool or a float without a fraction (within 64 bits), or text as above.
 
-A validator is called with the value, its location and the list of errors. It returns the converted value, or appends
-to the list; it never raises on any input.
+A validator is called with the value, its location and the errors so far ([`Errors`](_validation.py)). It returns the
+converted value, or adds an error; it never raises on any input.
+
+What JSON has brought is converted in place: a list of a million numbers is not held twice. So validation takes no memory
+that grows with what a client sends.
 """
 
 from __future__ import annotations
@@ -17,13 +20,13 @@ from __future__ import annotations
 import sys
 
 from polygil._errors import SignatureError
+from polygil._validation import Errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
-    type Loc = tuple[str | int, ...]
-    type Errors = list[dict[str, Any]]
+    from polygil._validation import Loc
 
 
 class _Missing:
@@ -36,18 +39,6 @@ class _Missing:
 
 
 MISSING: Final = _Missing()
-
-
-def missing(loc: Loc) -> dict[str, Any]:
-    """Return the error for a required value that the request does not have."""
-    return {"type": "missing", "loc": list(loc), "msg": "Field required", "input": None}
-
-
-def _error(kind: str, loc: Loc, msg: str, given: Any, ctx: dict[str, Any] | None = None) -> dict[str, Any]:
-    error: dict[str, Any] = {"type": kind, "loc": list(loc), "msg": msg, "input": given}
-    if ctx is not None:
-        error["ctx"] = ctx
-    return error
 
 
 # What Rust's `str::trim` takes away (Unicode White_Space). `str.strip` without an argument would take U+001C to U+001F
@@ -89,7 +80,7 @@ class StrValidator(Validator):
     def __call__(self, value: Any, loc: Loc, errors: Errors) -> Any:
         if isinstance(value, str):
             return value
-        errors.append(_error("string_type", loc, "Input should be a valid string", value))
+        errors.add("string_type", loc, "Input should be a valid string", value)
         return None
 
 
@@ -102,9 +93,9 @@ def _has_surrogate(text: str) -> bool:
     return False
 
 
-def _not_unicode(text: str, loc: Loc) -> dict[str, Any]:
+def _not_unicode(text: str, loc: Loc, errors: Errors) -> None:
     message = "Input should be a valid string, unable to parse raw data as a unicode string"
-    return _error("string_unicode", loc, message, text)
+    errors.add("string_unicode", loc, message, text)
 
 
 class IntValidator(Validator):
@@ -120,7 +111,7 @@ class IntValidator(Validator):
             return int(value)
         if isinstance(value, float):
             return _int_from_float(value, loc, errors)
-        errors.append(_error("int_type", loc, "Input should be a valid integer", value))
+        errors.add("int_type", loc, "Input should be a valid integer", value)
         return None
 
 
@@ -129,22 +120,22 @@ def _int_from_text(text: str, loc: Loc, errors: Errors) -> int | None:
     # spaces, a plus or underscores are taken away is answered as text that is not a number.
     unsigned = text[1:] if text.startswith("-") else text
     if len(unsigned) > _INT_DIGITS_MAX and _DIGITS.issuperset(unsigned[: _INT_DIGITS_MAX + 1]) and unsigned[0] != "0":
-        errors.append(_int_too_large(text, loc))
+        _int_too_large(text, loc, errors)
         return None
     digits = _clean_int(text)
     if digits is None and _has_surrogate(text):
-        errors.append(_not_unicode(text, loc))
+        _not_unicode(text, loc, errors)
         return None
     if digits is None or len(digits) - digits.startswith("-") > _INT_DIGITS_MAX:
         message = "Input should be a valid integer, unable to parse string as an integer"
-        errors.append(_error("int_parsing", loc, message, text))
+        errors.add("int_parsing", loc, message, text)
         return None
     return int(digits)
 
 
-def _int_too_large(value: Any, loc: Loc) -> dict[str, Any]:
+def _int_too_large(value: Any, loc: Loc, errors: Errors) -> None:
     message = "Unable to parse input string as an integer, exceeded maximum size"
-    return _error("int_parsing_size", loc, message, value)
+    errors.add("int_parsing_size", loc, message, value)
 
 
 def _clean_int(text: str) -> str | None:
@@ -170,12 +161,12 @@ def _clean_int(text: str) -> str | None:
 
 def _int_from_float(value: float, loc: Loc, errors: Errors) -> int | None:
     if value != value or value in (float("inf"), float("-inf")):
-        errors.append(_error("finite_number", loc, "Input should be a finite number", value))
+        errors.add("finite_number", loc, "Input should be a finite number", value)
     elif value % 1 != 0:
         message = "Input should be a valid integer, got a number with a fractional part"
-        errors.append(_error("int_from_float", loc, message, value))
+        errors.add("int_from_float", loc, message, value)
     elif not -(2.0**63) < value < 2.0**63:
-        errors.append(_int_too_large(value, loc))
+        _int_too_large(value, loc, errors)
     else:
         return int(value)
     return None
@@ -191,17 +182,17 @@ class FloatValidator(Validator):
         if isinstance(value, str):
             number = float_from_text(value)
             if number is None and _has_surrogate(value):
-                errors.append(_not_unicode(value, loc))
+                _not_unicode(value, loc, errors)
             elif number is None:
                 message = "Input should be a valid number, unable to parse string as a number"
-                errors.append(_error("float_parsing", loc, message, value))
+                errors.add("float_parsing", loc, message, value)
             return number
         if isinstance(value, float | int):
             try:
                 return float(value)
             except OverflowError:
                 pass
-        errors.append(_error("float_type", loc, "Input should be a valid number", value))
+        errors.add("float_type", loc, "Input should be a valid number", value)
         return None
 
 
@@ -240,15 +231,15 @@ class BoolValidator(Validator):
             if word in _FALSE:
                 return False
             if _has_surrogate(value):
-                errors.append(_not_unicode(value, loc))
+                _not_unicode(value, loc, errors)
                 return None
         elif not _is_small(value):
-            errors.append(_error("bool_type", loc, "Input should be a valid boolean", value))
+            errors.add("bool_type", loc, "Input should be a valid boolean", value)
             return None
         elif value in (0, 1):
             return bool(value)
         message = "Input should be a valid boolean, unable to interpret input"
-        errors.append(_error("bool_parsing", loc, message, value))
+        errors.add("bool_parsing", loc, message, value)
         return None
 
 
@@ -299,12 +290,12 @@ class EnumValidator(Validator):
         number = value
         if isinstance(value, str):
             if str in self._value_types and _has_surrogate(value):
-                errors.append(_not_unicode(value, loc))
+                _not_unicode(value, loc, errors)
                 return None
             if self._convert is not None:
-                number = self._convert(value, loc, [])
+                number = self._convert(value, loc, Errors())
         if isinstance(number, int) and int in self._value_types and not _is_small(number):
-            errors.append(_int_too_large(number, loc))
+            _int_too_large(number, loc, errors)
             return None
         member = self._member(number)
         if member is not None:
@@ -313,7 +304,7 @@ class EnumValidator(Validator):
             return self._enum(value)
         except ValueError:
             message = f"Input should be {self._expected}"
-            errors.append(_error("enum", loc, message, value, {"expected": self._expected}))
+            errors.add("enum", loc, message, value, {"expected": self._expected})
             return None
 
     def _member(self, value: Any) -> Any:
@@ -350,28 +341,36 @@ class ListValidator(Validator):
 
     def __call__(self, value: Any, loc: Loc, errors: Errors) -> Any:
         if isinstance(value, list):
-            return [self._item(item, (*loc, index), errors) for index, item in enumerate(value)]
-        errors.append(_error("list_type", loc, "Input should be a valid list", value))
+            item = self._item
+            for index, given in enumerate(value):
+                value[index] = item(given, (*loc, index), errors)
+            return value
+        errors.add("list_type", loc, "Input should be a valid list", value)
         return None
 
 
 class DictValidator(Validator):
     """`dict`, `dict[K, V]`: a JSON object."""
 
-    __slots__ = ("_key", "_value")
+    __slots__ = ("_keeps_keys", "_key", "_value")
     kind = None
 
     def __init__(self, key: Validator, value: Validator) -> None:
         self._key = key
         self._value = value
+        # The names in a JSON object are text already.
+        self._keeps_keys = type(key) in (Validator, StrValidator, _JsonValidator)
 
     def __call__(self, value: Any, loc: Loc, errors: Errors) -> Any:
         if isinstance(value, dict):
-            return {
-                self._key(key, (*loc, key, "[key]"), errors): self._value(item, (*loc, key), errors)
-                for key, item in value.items()
-            }
-        errors.append(_error("dict_type", loc, "Input should be a valid dictionary", value))
+            before = errors.count
+            for key, given in value.items():
+                self._key(key, (*loc, key, "[key]"), errors)
+                value[key] = self._value(given, (*loc, key), errors)
+            if self._keeps_keys or errors.count > before:
+                return value
+            return {self._key(key, loc, errors): converted for key, converted in value.items()}
+        errors.add("dict_type", loc, "Input should be a valid dictionary", value)
         return None
 
 

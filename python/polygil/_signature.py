@@ -16,10 +16,11 @@ of what converts and one source of 422 answers, which are those of FastAPI with 
 from __future__ import annotations
 
 from polygil._errors import SignatureError, ValidationError
-from polygil._parameters import MISSING, Validator, fast_kind, missing, validator_for
+from polygil._parameters import MISSING, Validator, fast_kind, validator_for
 from polygil._request import Request
 from polygil._response import HTTPException
 from polygil._text import parse_query
+from polygil._validation import Errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,10 +101,10 @@ class Plan:
         """Return the arguments of one call.
 
         `path_params` are the decoded values in the pattern's order, `query_string` is what follows `?`, undecoded.
-        Raises ValidationError with every error, those of the path first, then the query's, then the body's, as FastAPI
-        lists them; and HTTPException 400 for a body that is not text.
+        Raises ValidationError with the errors of the path first, then the query's, then the body's, as FastAPI lists
+        them, as many as `Errors` keeps; and HTTPException 400 for a body that is not text.
         """
-        errors: list[dict[str, Any]] = []
+        errors = Errors()
         values: dict[str, Any] = {}
         content = _parse_body(body) if self._parses_body else MISSING
         pairs: list[tuple[str, str]] | None = None
@@ -129,14 +130,9 @@ class Plan:
                 elif parameter.default is not MISSING:
                     values[name] = parameter.default_value()
                 else:
-                    errors.append(missing(loc))
-        if errors:
-            # Text from path and query is always valid in an answer; what JSON may hold is not.
-            if content is not MISSING:
-                for error in errors:
-                    error["loc"] = presentable(error["loc"])
-                    error["input"] = presentable(error["input"])
-            raise ValidationError(errors)
+                    errors.add("missing", loc, "Field required", None)
+        if errors.count:
+            raise ValidationError(errors.detail())
         args: list[Any] = []
         kwargs: dict[str, Any] = {}
         for parameter in self.parameters:
@@ -156,29 +152,6 @@ def _from_query(pairs: list[tuple[str, str]], name: str, is_list: bool) -> Any:
         if key == name:
             return value
     return MISSING
-
-
-def presentable(value: Any) -> Any:
-    """Return a copy of a JSON value that an answer can hold: NaN and infinities as null, lone surrogates as U+FFFD.
-
-    JSON in Python's reading has both, and strict JSON in UTF-8 has neither. What is nested too deeply is null.
-    """
-    try:
-        return _presentable(value)
-    except RecursionError:
-        return None
-
-
-def _presentable(value: Any) -> Any:
-    if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
-    if isinstance(value, float):
-        return value if value - value == 0 else None
-    if isinstance(value, dict):
-        return {_presentable(key): _presentable(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_presentable(item) for item in value]
-    return value
 
 
 def _parse_body(body: bytes) -> Any:

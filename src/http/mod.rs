@@ -175,7 +175,7 @@ pub struct InvalidResponse(pub(crate) Cow<'static, str>);
 
 impl fmt::Display for InvalidResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&crate::error::shortened(&self.0, crate::error::DETAIL_BYTES_MAX))
     }
 }
 

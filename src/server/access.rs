@@ -2,16 +2,24 @@
 //!
 //! One event for each answer, under the target `polygil::access`, when the option is on: method, path, status, bytes of content,
 //! duration from the complete head to the finished answer, request id, client. The query is left out: it is where people
-//! put secrets. When the option is off, nothing is copied and nothing is formatted.
+//! put secrets. Of a long path only the beginning is logged. When the option is off, nothing is copied and nothing is formatted.
 
 use std::time::Duration;
 
 use super::App;
 use super::env::Peer;
+use crate::error::shortened;
 use crate::http::Head;
 
 /// The target of the access log's events.
 pub const ACCESS_TARGET: &str = "polygil::access";
+
+/// Bytes of a path that are logged.
+const PATH_BYTES_MAX: usize = 2 * 1024;
+
+fn logged_path(path: &str) -> String {
+    shortened(path, PATH_BYTES_MAX).into_owned()
+}
 
 /// One request on its way to its answer.
 pub(super) struct Exchange {
@@ -26,7 +34,7 @@ pub(super) struct Exchange {
 impl Exchange {
     pub(super) fn begin(app: &App, head: Option<&Head>, begun: Duration) -> Exchange {
         let line =
-            head.filter(|_| app.options.access_log).map(|head| (head.method().to_owned(), head.path().to_owned()));
+            head.filter(|_| app.options.access_log).map(|head| (head.method().to_owned(), logged_path(head.path())));
         Exchange { id: app.next_request(), begun, line }
     }
 
