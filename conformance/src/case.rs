@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 /// One topic of a suite: one TOML file.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a topic as a table")]
 pub struct CaseFile {
     /// The suite: `dispatch`, `conversion`, `http` or `lifecycle`. It is the directory of the file, too.
     pub suite: String,
@@ -31,7 +31,7 @@ pub struct CaseFile {
 
 /// What cases of a file have in common.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "defaults as a table")]
 pub struct Defaults {
     /// See [`Case::level`].
     pub level: Option<Level>,
@@ -63,9 +63,20 @@ pub enum Level {
     May,
 }
 
+impl Level {
+    /// Its name in files and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::Must => "MUST",
+            Level::Should => "SHOULD",
+            Level::May => "MAY",
+        }
+    }
+}
+
 /// One exchange, or a few, and what must come of it.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a case as a table")]
 pub struct Case {
     /// Its name within the file, in lower case with hyphens; `suite/topic/id` is its full id.
     pub id: String,
@@ -116,8 +127,8 @@ pub struct Case {
 }
 
 /// The answers to expect: one, or several in order. None at all is `[]`.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(untagged)]
 pub enum Answers {
     /// Several, in order.
     Many(Vec<Expect>),
@@ -137,7 +148,7 @@ impl Answers {
 
 /// An outcome other than the first one.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an outcome as a table")]
 pub struct Outcome {
     /// The answers.
     pub expect: Answers,
@@ -161,7 +172,7 @@ pub enum After {
 
 /// What an answer must look like. What is not named is not judged, but for the rules that hold for each answer: see INTERPRETING.md.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an expectation as a table")]
 pub struct Expect {
     /// The status code; a list of them; or a class such as `"4xx"`.
     pub status: Option<Statuses>,
@@ -188,8 +199,8 @@ pub struct Expect {
 }
 
 /// A set of status codes.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(untagged)]
 pub enum Statuses {
     /// This one.
     One(u16),
@@ -223,8 +234,8 @@ impl std::fmt::Display for Statuses {
 }
 
 /// What must hold of a field.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(untagged)]
 pub enum Field {
     /// `true`: it is there. `false`: it is not.
     Present(bool),
@@ -236,7 +247,7 @@ pub enum Field {
 
 /// What must hold of a field, where one value does not say it.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a rule as a table")]
 pub struct FieldRule {
     /// Its values, one for each line of that name, in order.
     pub values: Option<Vec<String>>,
@@ -249,6 +260,30 @@ pub struct FieldRule {
     /// The value is a date in the preferred format (RFC 9110, 5.6.7).
     #[serde(default)]
     pub date: bool,
+}
+
+impl FieldRule {
+    /// The rule as a part of a sentence.
+    pub fn words(&self) -> String {
+        let list = |words: &[String]| words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
+        let mut parts = Vec::new();
+        if let Some(values) = &self.values {
+            parts.push(format!("lines with the values {}", list(values)));
+        }
+        if let Some(members) = &self.members {
+            parts.push(format!("a list of the members {}", list(members)));
+        }
+        if let Some(part) = &self.contains {
+            parts.push(format!("something that contains {part:?}"));
+        }
+        if let Some(words) = &self.one_of {
+            parts.push(format!("one of {}", list(words)));
+        }
+        if self.date {
+            parts.push("a date such as \"Sun, 06 Nov 1994 08:49:37 GMT\"".into());
+        }
+        parts.join(", and ")
+    }
 }
 
 /// How the end of an answer's content is told.
@@ -265,9 +300,21 @@ pub enum Framing {
     None,
 }
 
+impl Framing {
+    /// Its name in files and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Framing::Length => "length",
+            Framing::Chunked => "chunked",
+            Framing::Close => "close",
+            Framing::None => "none",
+        }
+    }
+}
+
 /// One step. It does what its keys say, in the order in which they are listed here.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a step as a table")]
 pub struct Step {
     /// The connection it is about, by a name of the case's own; it is opened where it is named first.
     pub on: Option<String>,
@@ -314,7 +361,7 @@ pub struct Step {
 
 /// Requests on several connections at once.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a load as a table")]
 pub struct Load {
     /// Connections, each with its own thread.
     pub connections: usize,
@@ -335,7 +382,7 @@ pub struct Load {
 
 /// A start that fails.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a start as a table")]
 pub struct Start {
     /// The setup of `setups.toml`.
     pub setup: String,

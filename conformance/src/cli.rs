@@ -1,7 +1,8 @@
 //! The command line: which server, which cases, which reports; and the exit codes that CI goes by.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -11,12 +12,13 @@ use crate::case::Level;
 use crate::compare::{
     CompareArgs, FuzzArgs, MinimizeArgs, RecordArgs, compare_command, fuzz_command, minimize_command, record_command,
 };
-use crate::exec::Context;
+use crate::exec::{Context, needs_server};
 use crate::expectations::Expectations;
-use crate::server::{Launcher, Source};
+use crate::preflight::{of_io, serves};
+use crate::server::{Launcher, NoServer, Server, Source};
 use crate::suite::{Loaded, Suite};
 use crate::verdict::Run;
-use crate::{data, report, run, table};
+use crate::{data, interrupt, report, run, table};
 
 /// Everything came as expected.
 pub const AS_EXPECTED: u8 = 0;
@@ -85,6 +87,10 @@ impl Which {
             (Some(url), None, None) => (Source::Address(Launcher::address_of(url)?), url.clone()),
             (None, Some(command), None) => (Source::Command(command.clone()), command.clone()),
             (None, None, Some(target)) => (Launcher::target(target, &suite.root)?, target.clone()),
+            (None, None, None) if suite.start.is_some() => {
+                let command = suite.start.clone().unwrap_or_default();
+                (Source::Command(command.clone()), command)
+            }
             _ => return Err("exactly one of --url, --start and --target says which server".into()),
         };
         Ok((Launcher { source, root: suite.root.clone(), apps: self.app_dir.clone() }, name))
@@ -115,14 +121,23 @@ fn level(text: &str) -> Result<Level, String> {
 }
 
 impl Selection {
-    /// The cases selected.
-    pub fn of<'a>(&self, suite: &'a Suite) -> Vec<&'a Loaded> {
+    /// The cases selected; an error where there is none, or where a part of the selection selects none.
+    pub fn of<'a>(&self, suite: &'a Suite) -> Result<Vec<&'a Loaded>, String> {
+        let suites: BTreeSet<&str> = suite.cases.iter().map(|case| case.suite.as_str()).collect();
+        if let Some(name) = self.suite.iter().find(|name| !suites.contains(name.as_str())) {
+            let known: Vec<&str> = suites.into_iter().collect();
+            return Err(format!("--suite {name}: there is no such suite; there are {}", known.join(", ")));
+        }
+        if let Some(pattern) = self.id.iter().find(|pattern| !suite.cases.iter().any(|case| fits(pattern, &case.id))) {
+            return Err(format!("--id {pattern}: no case has such an id; `list` shows those that there are"));
+        }
         let selected = |case: &&Loaded| {
             (self.suite.is_empty() || self.suite.contains(&case.suite))
                 && (self.level.is_empty() || self.level.contains(&case.level))
                 && (self.id.is_empty() || self.id.iter().any(|pattern| fits(pattern, &case.id)))
         };
-        suite.cases.iter().filter(selected).collect()
+        let cases: Vec<&Loaded> = suite.cases.iter().filter(selected).collect();
+        if cases.is_empty() { Err("no case is selected".into()) } else { Ok(cases) }
     }
 }
 
@@ -206,6 +221,7 @@ pub fn main() -> Result<u8, String> {
         Command::Export { directory } => return data::export(directory).map(|()| AS_EXPECTED),
         _ => {}
     }
+    interrupt::watch().map_err(|error| of_io(&error))?;
     // Lives until the command has ended: what is unpacked goes with it.
     let place = data::Place::find(cli.suite_dir.as_deref())?;
     let suite = Suite::load(place.root())?;
@@ -217,8 +233,8 @@ pub fn main() -> Result<u8, String> {
         Command::Minimize(arguments) => minimize_command(&suite, &arguments),
         Command::Fuzz(arguments) => fuzz_command(&suite, &arguments),
         Command::List(selection) => {
-            for case in selection.of(&suite) {
-                println!("{}\t{:?}\t{}\t{}", case.id, case.level, case.source, case.case.title);
+            for case in selection.of(&suite)? {
+                println!("{}\t{}\t{}\t{}", case.id, case.level.name(), case.source, case.case.title);
             }
             Ok(AS_EXPECTED)
         }
@@ -234,10 +250,9 @@ pub fn schema() -> String {
 
 fn run_command(suite: &Suite, arguments: &RunArgs) -> Result<u8, String> {
     let (launcher, name) = arguments.which.launcher(suite)?;
-    let cases = arguments.selection.of(suite);
-    if cases.is_empty() {
-        return Err("no case is selected".into());
-    }
+    let cases = arguments.selection.of(suite)?;
+    let patience = Duration::from_secs(arguments.patience);
+    let first = preflight(suite, &launcher, &cases, patience).map_err(|why| format!("{name}: {why}"))?;
     let progress = ProgressBar::new(cases.len() as u64);
     if std::io::stderr().is_terminal() {
         let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}").expect("a template");
@@ -245,13 +260,8 @@ fn run_command(suite: &Suite, arguments: &RunArgs) -> Result<u8, String> {
     } else {
         progress.set_draw_target(indicatif::ProgressDrawTarget::hidden());
     }
-    let context = Context {
-        suite,
-        launcher: &launcher,
-        liveness: !arguments.no_liveness,
-        patience: Duration::from_secs(arguments.patience),
-    };
-    let results = run::run(context, &cases, arguments.jobs, &|result| {
+    let context = Context { suite, launcher: &launcher, liveness: !arguments.no_liveness, patience };
+    let results = run::run(context, &cases, first, arguments.jobs, &|result| {
         progress.set_message(result.id.clone());
         progress.inc(1);
     });
@@ -265,7 +275,7 @@ fn run_command(suite: &Suite, arguments: &RunArgs) -> Result<u8, String> {
     run.stale = known.apply(suite, &mut run.results);
     print!("{}", report::human(&run, arguments.verbose));
     let write = |path: &Option<PathBuf>, text: String| match path {
-        Some(path) => std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display())),
+        Some(path) => save(path, &text),
         None => Ok(()),
     };
     write(&arguments.json, format!("{:#}\n", report::json(&run)))?;
@@ -277,14 +287,48 @@ fn run_command(suite: &Suite, arguments: &RunArgs) -> Result<u8, String> {
     Ok(if run.is_as_expected() { AS_EXPECTED } else { DEVIATION })
 }
 
+/// The first server of the run, which has answered as the suite's app does; None where no case needs one. The error is one line.
+fn preflight(
+    suite: &Suite,
+    launcher: &Launcher,
+    cases: &[&Loaded],
+    patience: Duration,
+) -> Result<Option<(String, Server)>, String> {
+    // The plain setup if any case runs in it, since it is the one that every server can be started with.
+    let needed = || cases.iter().filter(|case| needs_server(case));
+    let setup =
+        needed().find(|case| case.setup == "default").or_else(|| needed().next()).map(|case| case.setup.as_str());
+    let Some(setup) = setup else { return launcher.finds_program().map(|()| None) };
+    match launcher.launch(setup, &suite.setups[setup]) {
+        Ok(server) => {
+            serves(server.address, &suite.probe, patience)?;
+            Ok(Some((setup.to_owned(), server)))
+        }
+        Err(NoServer::DidNotStart(why)) => Err(why),
+        // Such a server has no such setup; that is a verdict.
+        Err(_) => launcher.finds_program().map(|()| None),
+    }
+}
+
+/// Writes a report, or says in one line why not.
+pub fn save(path: &Path, text: &str) -> Result<(), String> {
+    std::fs::write(path, text).map_err(|error| format!("{}: {}", path.display(), of_io(&error)))
+}
+
 fn table_command(suite: &Suite, arguments: &TableArgs) -> Result<u8, String> {
-    let cases = arguments.selection.of(suite);
-    let mut columns = Vec::new();
+    let cases = arguments.selection.of(suite)?;
+    let patience = Duration::from_secs(arguments.patience);
+    let mut launchers = Vec::new();
+    // All of them, before an hour goes by for a table that has a hole.
     for name in &arguments.targets {
         let launcher = Launcher { source: Launcher::target(name, &suite.root)?, root: suite.root.clone(), apps: None };
-        let context =
-            Context { suite, launcher: &launcher, liveness: true, patience: Duration::from_secs(arguments.patience) };
-        let results = run::run(context, &cases, arguments.jobs, &|_| ());
+        preflight(suite, &launcher, &cases, patience).map_err(|why| format!("{name}: {why}"))?;
+        launchers.push((name, launcher));
+    }
+    let mut columns = Vec::new();
+    for (name, launcher) in launchers {
+        let context = Context { suite, launcher: &launcher, liveness: true, patience };
+        let results = run::run(context, &cases, None, arguments.jobs, &|_| ());
         let run = Run { server: name.clone(), results, stale: Vec::new() };
         eprint!("{}", report::summary(&run));
         columns.push(table::Column { run, version: launcher.version().unwrap_or("?".into()) });
@@ -295,7 +339,7 @@ fn table_command(suite: &Suite, arguments: &TableArgs) -> Result<u8, String> {
     {
         match path {
             Some(path) if path.as_os_str() == "-" => print!("{text}"),
-            Some(path) => std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?,
+            Some(path) => save(path, &text)?,
             None => {}
         }
     }

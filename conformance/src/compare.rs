@@ -8,21 +8,28 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use crate::cli::{AS_EXPECTED, DEVIATION, Selection};
+use crate::cli::{AS_EXPECTED, DEVIATION, Selection, save};
 use crate::difference::{Group, compare, differences};
 use crate::fuzz::{Random, generate};
 use crate::minimize::minimize;
+use crate::preflight::{Probe, learn, of_io, reach};
 use crate::response::latin1;
-use crate::server::{Launcher, Server, Source};
+use crate::server::{Launcher, Server, Source, how};
 use crate::suite::{Loaded, Suite, outcomes};
 use crate::template::Values;
-use crate::transcript::{Exchange, observe, read, write};
+use crate::transcript::{Exchange, NO_CONNECTION, observe, read, write};
 
 /// How long an answer may take: what both servers answer at all, they answer at once.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// The same for generated requests, many of which no server answers.
 const ANSWER_PATIENCE: Duration = Duration::from_millis(400);
+
+/// How long the first answer of all may take.
+const FIRST_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the shrinking of one difference may last.
+const SHRINK_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The same while a request is shrunk: where both are silent for that long, the request is too short.
 const SHRINK_PATIENCE: Duration = Duration::from_millis(150);
@@ -85,7 +92,26 @@ pub struct FuzzArgs {
 /// One side of a comparison.
 enum Side {
     Recorded(Vec<Exchange>),
-    Live(Server),
+    Live(Live),
+}
+
+/// A server that has answered once.
+struct Live {
+    name: String,
+    server: Server,
+    /// With the answer that it gives, whether or not it serves the suite's app.
+    probe: Probe,
+}
+
+impl Live {
+    /// In one line why it serves no more, if it does not.
+    fn gone(&mut self) -> Option<String> {
+        if let Some(status) = self.server.exited() {
+            return Some(format!("{} ended {} meanwhile", self.name, how(status)));
+        }
+        let error = reach(self.server.address, &self.probe, FIRST_PATIENCE).err()?;
+        Some(format!("{} serves no more: {error}", self.name))
+    }
 }
 
 impl Side {
@@ -99,16 +125,18 @@ impl Side {
         } else if text.starts_with("http://") {
             launcher(Source::Address(Launcher::address_of(text)?), None)
         } else {
-            let file = std::fs::read_to_string(Path::new(text)).map_err(|error| format!("{text}: {error}"))?;
+            let file =
+                std::fs::read_to_string(Path::new(text)).map_err(|error| format!("{text}: {}", of_io(&error)))?;
             return Ok(Side::Recorded(read(&file).map_err(|error| format!("{text}: {error}"))?));
         };
-        let server = launcher.launch("default", &suite.setups["default"]);
-        server.map(Side::Live).map_err(|why| format!("{text}: {why:?}"))
+        let server = launcher.launch("default", &suite.setups["default"]).map_err(|why| format!("{text}: {why}"))?;
+        let probe = learn(server.address, &suite.probe, FIRST_PATIENCE).map_err(|why| format!("{text}: {why}"))?;
+        Ok(Side::Live(Live { name: text.into(), server, probe }))
     }
 
-    fn live(self, text: &str) -> Result<Server, String> {
+    fn live(self, text: &str) -> Result<Live, String> {
         match self {
-            Side::Live(server) => Ok(server),
+            Side::Live(live) => Ok(live),
             Side::Recorded(_) => Err(format!("{text} is a transcript, and a live server is needed")),
         }
     }
@@ -119,41 +147,63 @@ impl Side {
                 let selected = |exchange: &&Exchange| cases.iter().any(|case| case.id == exchange.id);
                 Ok(exchanges.iter().filter(selected).cloned().collect())
             }
-            Side::Live(server) => cases.iter().filter_map(|case| recorded(case, server).transpose()).collect(),
+            Side::Live(live) => cases.iter().filter_map(|case| recorded(case, live).transpose()).collect(),
+        }
+    }
+
+    /// In one line why it serves no more, if it does not.
+    fn gone(&mut self) -> Option<String> {
+        match self {
+            Side::Recorded(_) => None,
+            Side::Live(live) => live.gone(),
         }
     }
 }
 
 /// What the server answers to the bytes of a case; None for a case that is more than its bytes.
-fn recorded(case: &Loaded, server: &Server) -> Result<Option<Exchange>, String> {
+fn recorded(case: &Loaded, live: &Live) -> Result<Option<Exchange>, String> {
     // Interpreters count for themselves, and what is timed differs by itself.
     if case.setup != "default" || case.case.half_close {
         return Ok(None);
     }
-    let values = Values { host: server.address.to_string(), number: None };
+    let values = Values { host: live.server.address.to_string(), number: None };
     let Some(bytes) = case.bytes(&values)? else { return Ok(None) };
     let count = outcomes(case).iter().map(|(_, outcome)| outcome.expect.list().len()).max().unwrap_or(1);
-    Ok(Some(observe(server.address, &case.id, &bytes, count, PATIENCE)))
+    Ok(Some(observe(live.server.address, &live.probe, &case.id, &bytes, count, PATIENCE)))
 }
 
 /// Writes what a server answers to the suite's requests.
 pub fn record_command(suite: &Suite, arguments: &RecordArgs) -> Result<u8, String> {
-    let side = Side::open(&arguments.side, suite)?;
-    let exchanges = side.exchanges(&arguments.selection.of(suite))?;
-    std::fs::write(&arguments.output, write(&exchanges)).map_err(|error| error.to_string())?;
+    let cases = arguments.selection.of(suite)?;
+    let mut side = Side::open(&arguments.side, suite)?;
+    let exchanges = some_of(side.exchanges(&cases)?, &arguments.side)?;
+    if let Some(why) = side.gone() {
+        return Err(format!("nothing is recorded: {why}"));
+    }
+    save(&arguments.output, &write(&exchanges))?;
     println!("{} exchanges of {} in {}", exchanges.len(), arguments.side, arguments.output.display());
     Ok(AS_EXPECTED)
 }
 
 /// Tells two sides apart.
 pub fn compare_command(suite: &Suite, arguments: &CompareArgs) -> Result<u8, String> {
-    let cases = arguments.selection.of(suite);
-    let (left, right) = (Side::open(&arguments.reference, suite)?, Side::open(&arguments.candidate, suite)?);
-    let mut groups = compare(&left.exchanges(&cases)?, &right.exchanges(&cases)?);
-    if let (Side::Live(left), Side::Live(right)) = (&left, &right) {
+    let cases = arguments.selection.of(suite)?;
+    let mut left = Side::open(&arguments.reference, suite)?;
+    let mut right = Side::open(&arguments.candidate, suite)?;
+    let ours = some_of(left.exchanges(&cases)?, &arguments.reference)?;
+    let theirs = some_of(right.exchanges(&cases)?, &arguments.candidate)?;
+    let mut groups = compare(&ours, &theirs);
+    let gone = left.gone().or_else(|| right.gone());
+    if let (Side::Live(left), Side::Live(right), None) = (&left, &right, &gone) {
         for group in &mut groups {
-            shrink(group, left, right);
+            shrink(group, left, right, Instant::now() + SHRINK_TIMEOUT);
         }
+    }
+    // What dies at the same request on both sides would be no difference.
+    match gone {
+        Some(why) if groups.is_empty() => return Err(why),
+        Some(why) => println!("{why}\n"),
+        None => {}
     }
     finish(&groups, &arguments.json)
 }
@@ -162,8 +212,11 @@ pub fn compare_command(suite: &Suite, arguments: &CompareArgs) -> Result<u8, Str
 pub fn minimize_command(suite: &Suite, arguments: &MinimizeArgs) -> Result<u8, String> {
     let left = Side::open(&arguments.reference, suite)?.live(&arguments.reference)?;
     let right = Side::open(&arguments.candidate, suite)?.live(&arguments.candidate)?;
-    let bytes =
-        std::fs::read(&arguments.request).map_err(|error| format!("{}: {error}", arguments.request.display()))?;
+    let bytes = std::fs::read(&arguments.request)
+        .map_err(|error| format!("{}: {}", arguments.request.display(), of_io(&error)))?;
+    if bytes.is_empty() {
+        return Err(format!("{} is empty", arguments.request.display()));
+    }
     let found = ask(&left, &right, &bytes, ANSWER_PATIENCE);
     let Some((kind, detail)) = found.into_iter().next() else {
         println!("the two do not differ on it");
@@ -171,14 +224,14 @@ pub fn minimize_command(suite: &Suite, arguments: &MinimizeArgs) -> Result<u8, S
     };
     let example = latin1(&bytes);
     let mut groups = [Group { kind, ids: vec![arguments.request.display().to_string()], example, detail }];
-    shrink(&mut groups[0], &left, &right);
+    shrink(&mut groups[0], &left, &right, Instant::now() + SHRINK_TIMEOUT);
     finish(&groups, &None)
 }
 
 /// Generates requests and compares until the time is up.
 pub fn fuzz_command(suite: &Suite, arguments: &FuzzArgs) -> Result<u8, String> {
-    let left = Side::open(&arguments.reference, suite)?.live(&arguments.reference)?;
-    let right = Side::open(&arguments.candidate, suite)?.live(&arguments.candidate)?;
+    let mut left = Side::open(&arguments.reference, suite)?.live(&arguments.reference)?;
+    let mut right = Side::open(&arguments.candidate, suite)?.live(&arguments.candidate)?;
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let seed = arguments.seed.unwrap_or(clock);
     println!("seed {seed}");
@@ -190,10 +243,17 @@ pub fn fuzz_command(suite: &Suite, arguments: &FuzzArgs) -> Result<u8, String> {
     let (mut random, started) = (Random::new(seed), Instant::now());
     let mut groups: Vec<Group> = Vec::new();
     let mut count = 0;
-    while started.elapsed() < Duration::from_secs(arguments.seconds) {
+    let mut gone = None;
+    let deadline = started + Duration::from_secs(arguments.seconds);
+    // A quarter of the time is for making what was found small.
+    let last_request = started + Duration::from_secs(arguments.seconds).mul_f32(0.75);
+    while Instant::now() < last_request && gone.is_none() {
         let bytes = generate(&mut random, &seeds);
         count += 1;
         for (kind, detail) in ask(&left, &right, &bytes, ANSWER_PATIENCE) {
+            if kind == UNREACHABLE {
+                gone = left.gone().or_else(|| right.gone());
+            }
             let id = format!("request {count}");
             match groups.iter_mut().find(|group| group.kind == kind) {
                 Some(group) => group.ids.push(id),
@@ -201,30 +261,55 @@ pub fn fuzz_command(suite: &Suite, arguments: &FuzzArgs) -> Result<u8, String> {
             }
         }
     }
-    for group in &mut groups {
-        shrink(group, &left, &right);
+    if let Some(why) = gone {
+        println!("{why}; the last request before that is the example of {UNREACHABLE:?}");
+    } else {
+        let mut left_over = groups.len() as u32;
+        for group in &mut groups {
+            let share = deadline.saturating_duration_since(Instant::now()) / left_over;
+            left_over -= 1;
+            shrink(group, &left, &right, Instant::now() + share.min(SHRINK_TIMEOUT));
+        }
     }
     println!("{count} requests");
+    if count == 0 {
+        return Err(format!("--seconds {} leaves no time for a request", arguments.seconds));
+    }
     finish(&groups, &arguments.json)
 }
 
 /// Asks both servers; what tells them apart.
-fn ask(left: &Server, right: &Server, bytes: &[u8], patience: Duration) -> std::collections::BTreeMap<String, String> {
-    let asked = |server: &Server| {
-        let host = server.address.to_string();
+fn ask(left: &Live, right: &Live, bytes: &[u8], patience: Duration) -> std::collections::BTreeMap<String, String> {
+    let asked = |live: &Live| {
+        let host = live.server.address.to_string();
         let bytes: Vec<u8> = latin1(bytes).replace("<<host>>", &host).chars().map(|char| char as u8).collect();
         let count = 1 + bytes.windows(9).filter(|window| window == b" HTTP/1.1").count().saturating_sub(1).min(2);
-        observe(server.address, "", &bytes, count, patience)
+        observe(live.server.address, &live.probe, "", &bytes, count, patience)
     };
-    differences(&asked(left), &asked(right))
+    let (ours, theirs) = (asked(left), asked(right));
+    let mut found = differences(&ours, &theirs);
+    if [&ours, &theirs].iter().any(|exchange| exchange.missing.as_deref() == Some(NO_CONNECTION)) {
+        found.insert(UNREACHABLE.into(), String::new());
+    }
+    found
+}
+
+/// The kind of difference that is none: a server that takes no connection any more.
+const UNREACHABLE: &str = "a server is not there any more";
+
+/// The exchanges, if there are any: nothing compared with nothing is no result.
+fn some_of(exchanges: Vec<Exchange>, side: &str) -> Result<Vec<Exchange>, String> {
+    if exchanges.is_empty() {
+        return Err(format!("{side}: none of the selected cases is an exchange that can be recorded"));
+    }
+    Ok(exchanges)
 }
 
 /// Puts the smallest bytes that show the same kind of difference in place of the example.
-fn shrink(group: &mut Group, left: &Server, right: &Server) {
+fn shrink(group: &mut Group, left: &Live, right: &Live, deadline: Instant) {
     let bytes: Vec<u8> = group.example.chars().map(|char| char as u8).collect();
     let kind = group.kind.clone();
     let mut last = None;
-    let deadline = Instant::now() + Duration::from_secs(20);
     let mut differs = |candidate: &[u8]| {
         // One server alone may be wrong about anything; both must take it for a request, or refuse it, as before.
         let found =
@@ -256,7 +341,7 @@ fn finish(groups: &[Group], json: &Option<PathBuf>) -> Result<u8, String> {
         };
         let groups: Vec<_> = groups.iter().map(value).collect();
         let text = format!("{:#}\n", serde_json::json!({ "groups": groups }));
-        std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+        save(path, &text)?;
     }
     Ok(if groups.is_empty() { AS_EXPECTED } else { DEVIATION })
 }

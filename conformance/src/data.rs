@@ -38,6 +38,7 @@ impl Place {
         let unpacked = unpacked.map_err(|error| {
             format!("{}: the suite cannot be unpacked there ({error}): set TMPDIR", std::env::temp_dir().display())
         })?;
+        crate::interrupt::remember(unpacked.path());
         unpack(unpacked.path())?;
         Ok(Self { root: unpacked.path().join("conformance"), _unpacked: Some(unpacked) })
     }
@@ -49,7 +50,8 @@ impl Place {
 }
 
 fn is_suite(root: &Path) -> bool {
-    root.join("setups.toml").is_file() && root.join("cases").is_dir()
+    let is_said = ["suite.toml", "setups.toml"].iter().any(|name| root.join(name).is_file());
+    is_said && root.join("cases").is_dir()
 }
 
 /// Writes what the program carries below `directory`, which is made where it is not there.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::case::{After, Expect, Load, Step};
 use crate::client::{Client, Ending, Event, Missing};
 use crate::judge::broken;
+use crate::preflight::{Probe, of_io};
 use crate::process;
 use crate::response::{Response, lossy};
 use crate::server::{Launcher, Server};
@@ -23,9 +24,6 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the server may take to close a connection that it must close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The target that shows that a connection, or a server, still works, and its content.
-pub const PROBE: (&str, &[u8]) = ("/probe", b"polygil conformance probe");
 
 /// What a case runs in.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +54,7 @@ pub fn run_case(context: Context<'_>, loaded: &Loaded, server: &mut Server) -> C
     let values = Values { host: server.address.to_string(), number: None };
     let patience = context.patience;
     let mut seen = if loaded.case.steps.is_empty() {
-        one_exchange(loaded, server, &values, patience)
+        one_exchange(context, loaded, server, &values)
     } else {
         Steps::new(context, loaded, server, &values).run()
     };
@@ -65,8 +63,8 @@ pub fn run_case(context: Context<'_>, loaded: &Loaded, server: &mut Server) -> C
     let tries = context.liveness && !seen.alive && !ended && needs_server(loaded);
     if tries && seen.verdict.passes() && server.exited().is_none() {
         let why = match Client::connect(server.address) {
-            Ok(mut client) => probe(&mut client, &values, patience).err(),
-            Err(error) => Some(error.to_string()),
+            Ok(mut client) => probe(&mut client, &context.suite.probe, &values, patience).err(),
+            Err(error) => Some(of_io(&error)),
         };
         if let Some(why) = why {
             seen.verdict = Verdict::Failed;
@@ -98,30 +96,31 @@ pub fn needs_server(loaded: &Loaded) -> bool {
 }
 
 /// Asks on this connection for what every server under test has.
-fn probe(client: &mut Client, values: &Values, patience: Duration) -> Result<(), String> {
-    let bytes = request(&format!("GET {}", PROBE.0), &[], None, values)?;
-    client.send(&bytes, false);
+fn probe(client: &mut Client, probe: &Probe, values: &Values, patience: Duration) -> Result<(), String> {
+    client.send(&probe.request(&values.host), false);
     match client.answer("GET", patience) {
-        Ok(response) if response.status == 200 && response.body == PROBE.1 => Ok(()),
+        Ok(response) if probe.fits(&response) => Ok(()),
         Ok(response) => Err(format!("a request behind it got {} {:?}", response.status, lossy(&response.body))),
         Err(missing) => Err(format!("a request behind it: {missing}")),
     }
 }
 
 /// What holds of the connection, tried in the way that `after` needs.
-fn afterwards(client: &mut Client, after: After, values: &Values, patience: Duration) -> Result<(), String> {
+fn afterwards(client: &mut Client, after: After, context: Context<'_>, values: &Values) -> Result<(), String> {
+    let patience = context.patience;
     match after {
         After::Any if client.left_over().is_empty() => Ok(()),
         After::Any => Err(format!("more came than the answers expected: {:?}", lossy(client.left_over()))),
         After::Open if client.ending != Ending::Open => Err("the connection is closed, not open".into()),
-        After::Open => probe(client, values, patience),
+        After::Open => probe(client, &context.suite.probe, values, patience),
         After::Closed if client.wait_for_end(CLOSE_TIMEOUT.min(patience)) => Ok(()),
         After::Closed if client.left_over().is_empty() => Err("the connection is open, not closed".into()),
         After::Closed => Err(format!("more came than the answers expected: {:?}", lossy(client.left_over()))),
     }
 }
 
-fn one_exchange(loaded: &Loaded, server: &Server, values: &Values, patience: Duration) -> Seen {
+fn one_exchange(context: Context<'_>, loaded: &Loaded, server: &Server, values: &Values) -> Seen {
+    let patience = context.patience;
     let failed = |reason: String| Seen {
         clients: Vec::new(),
         answers: Vec::new(),
@@ -131,7 +130,7 @@ fn one_exchange(loaded: &Loaded, server: &Server, values: &Values, patience: Dur
     };
     let mut client = match Client::connect(server.address) {
         Ok(client) => client,
-        Err(error) => return failed(format!("no connection: {error}")),
+        Err(error) => return failed(format!("no connection: {}", of_io(&error))),
     };
     let bytes = match loaded.bytes(values) {
         Ok(bytes) => bytes.unwrap_or_default(),
@@ -171,7 +170,7 @@ fn one_exchange(loaded: &Loaded, server: &Server, values: &Values, patience: Dur
             wrong.extend(broken(response, expect, values).into_iter().map(|rule| format!("{place}{rule}")));
         }
         if wrong.is_empty() {
-            let found = afterwards(&mut client, outcome.after, values, patience);
+            let found = afterwards(&mut client, outcome.after, context, values);
             match found {
                 Ok(()) => {
                     let alive = outcome.after == After::Open;
@@ -224,7 +223,7 @@ impl<'a> Steps<'a> {
             }
         }
         if let (Some((_, client)), true) = (self.clients.last_mut(), self.reasons.is_empty())
-            && let Err(why) = afterwards(client, self.loaded.after, self.values, self.context.patience)
+            && let Err(why) = afterwards(client, self.loaded.after, self.context, self.values)
         {
             self.reasons.push(why);
         }
@@ -275,8 +274,8 @@ impl<'a> Steps<'a> {
             self.expect(&name, expect)?;
         }
         if let Some(after) = step.after {
-            let (values, patience) = (self.values, self.context.patience);
-            afterwards(self.client(&name)?, after, values, patience)?;
+            let (values, context) = (self.values, self.context);
+            afterwards(self.client(&name)?, after, context, values)?;
         }
         if let Some(load) = &step.load {
             run_load(load, self.server, self.values, self.context.patience)?;
@@ -300,7 +299,8 @@ impl<'a> Steps<'a> {
         if let Some(at) = self.clients.iter().position(|(given, _)| given == name) {
             return Ok(&mut self.clients[at].1);
         }
-        let client = Client::connect(self.server.address).map_err(|error| format!("no connection: {error}"))?;
+        let client =
+            Client::connect(self.server.address).map_err(|error| format!("no connection: {}", of_io(&error)))?;
         self.clients.push((name.to_owned(), client));
         Ok(&mut self.clients.last_mut().expect("one was pushed").1)
     }
@@ -325,7 +325,8 @@ fn run_load(load: &Load, server: &Server, values: &Values, patience: Duration) -
         let threads: Vec<_> = (0..load.connections)
             .map(|connection| {
                 scope.spawn(move || {
-                    let mut client = Client::connect(server.address).map_err(|error| error.to_string())?;
+                    let mut client =
+                        Client::connect(server.address).map_err(|error| format!("no connection: {}", of_io(&error)))?;
                     (0..load.each).map(|round| one(connection * load.each + round, &mut client)).collect()
                 })
             })

@@ -11,7 +11,7 @@ use crate::verdict::{CaseResult, Verdict};
 
 /// The known deviations of one server.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "deviations as a table")]
 pub struct Expectations {
     /// Them.
     #[serde(default, rename = "deviation")]
@@ -20,7 +20,7 @@ pub struct Expectations {
 
 /// A deviation with its reason.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a deviation as a table")]
 pub struct Deviation {
     /// The cases.
     pub ids: Vec<String>,

@@ -52,7 +52,11 @@ pub fn broken(response: &Response, expect: &Expect, values: &Values) -> Vec<Stri
     if let Some(framing) = expect.framing
         && response.framing != framing
     {
-        broken.push(format!("the end of the content is told by {:?}, not by {framing:?}", response.framing));
+        broken.push(format!(
+            "the end of the content is told by {}, not by {}",
+            response.framing.name(),
+            framing.name()
+        ));
     }
     if let Some(interim) = &expect.interim
         && response.interim != *interim
@@ -88,7 +92,7 @@ fn field(response: &Response, name: &str, rule: &Field) -> Option<String> {
             if has_all && has_members && has_part && is_one && is_date {
                 return None;
             }
-            not(format!("which is not as the rule says: {rule:?}"))
+            not(format!("not {}", rule.words()))
         }
     }
 }

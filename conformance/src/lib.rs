@@ -13,6 +13,7 @@
 #![deny(unsafe_code)]
 
 pub mod case;
+mod case_read;
 pub mod cli;
 pub mod client;
 pub mod compare;
@@ -21,13 +22,17 @@ pub mod difference;
 pub mod exec;
 pub mod expectations;
 pub mod fuzz;
+pub mod interrupt;
 pub mod judge;
 pub mod minimize;
+pub mod mistake;
+pub mod preflight;
 pub mod process;
 pub mod report;
 pub mod response;
 pub mod run;
 pub mod server;
+pub mod shell;
 pub mod suite;
 pub mod table;
 pub mod template;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::case::Step;
 use crate::exec::Context;
-use crate::server::{NoServer, Server, free_port};
+use crate::server::{Server, free_port, how};
 
 /// How long a server may take to end, or to fail to start.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -34,7 +34,13 @@ pub fn step(step: &Step, setup: &str, context: Context<'_>, server: &mut Server)
         let process = server.process.as_mut().ok_or("exits need a server that the runner starts")?;
         match process.wait(EXIT_TIMEOUT) {
             Some(status) if status.code() == Some(code) => {}
-            Some(status) => return Err(format!("the server ended with {status}, not {code}:\n{}", server.log_end())),
+            Some(status) => {
+                return Err(format!(
+                    "the server ended {}, not with exit code {code}:\n{}",
+                    how(status),
+                    server.log_end()
+                ));
+            }
             None => return Err("the server does not end".into()),
         }
     }
@@ -42,20 +48,18 @@ pub fn step(step: &Step, setup: &str, context: Context<'_>, server: &mut Server)
         let port = server.address.port();
         server.process = None;
         let again = context.launcher.launch_on(setup, &context.suite.setups[setup], port);
-        *server = again.map_err(|why| format!("the server does not start again: {why:?}"))?;
+        *server = again.map_err(|why| format!("the server does not start again: {why}"))?;
     }
     Ok(())
 }
 
 fn failing_start(start: &crate::case::Start, context: Context<'_>) -> Result<(), String> {
     let setup = context.suite.setups.get(&start.setup).ok_or_else(|| format!("no setup {}", start.setup))?;
-    let mut process = context.launcher.spawn(&start.setup, setup, free_port()).map_err(|why| match why {
-        NoServer::CannotConfigure(why) | NoServer::NoOption(why) | NoServer::DidNotStart(why) => why,
-    })?;
+    let mut process = context.launcher.spawn(&start.setup, setup, free_port()).map_err(|why| why.to_string())?;
     let status = process.wait(EXIT_TIMEOUT).ok_or("the server started, and should not")?;
     let log = process.log();
     if status.code() != Some(start.exit) {
-        return Err(format!("the server ended with {status}, not {}:\n{log}", start.exit));
+        return Err(format!("the server ended {}, not with exit code {}:\n{log}", how(status), start.exit));
     }
     match start.output.iter().find(|text| !log.contains(text.as_str())) {
         Some(text) => Err(format!("the output does not contain {text:?}:\n{log}")),

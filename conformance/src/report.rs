@@ -46,7 +46,8 @@ pub fn summary(run: &Run) -> String {
 
 fn one(text: &mut String, result: &CaseResult) {
     let heading = if result.is_unexpected_pass() { "PASSES" } else { result.verdict.name() };
-    let _ = writeln!(text, "{:<13} {}  [{:?}, {}]", heading.to_uppercase(), result.id, result.level, result.source);
+    let _ =
+        writeln!(text, "{:<13} {}  [{}, {}]", heading.to_uppercase(), result.id, result.level.name(), result.source);
     let _ = writeln!(text, "  rule        {}", result.title);
     if result.is_unexpected_pass() {
         let known = result.known.as_deref().unwrap_or("");
@@ -141,7 +142,7 @@ pub fn junit(run: &Run) -> Result<String, String> {
             status.set_description(text);
         }
         let mut case = TestCase::new(result.id.clone(), status);
-        case.set_classname(format!("{}.{:?}", result.suite, result.level))
+        case.set_classname(format!("{}.{}", result.suite, result.level.name()))
             .set_time(std::time::Duration::from_millis(result.took_ms));
         match suites.iter_mut().find(|suite| suite.name.as_str() == result.suite) {
             Some(suite) => {

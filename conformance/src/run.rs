@@ -17,14 +17,19 @@ use crate::verdict::{CaseResult, Verdict};
 /// A server for all cases of a setup, or why there is none. Cases hold it only to read its address.
 type Shared = Arc<Result<Mutex<Server>, NoServer>>;
 
-/// Runs the cases on `jobs` threads; `done` hears of each result as it comes.
+/// Runs the cases on `jobs` threads; `first` is the server of a setup that runs already, `done` hears of each result as it comes.
 pub fn run(
     context: Context<'_>,
     cases: &[&Loaded],
+    first: Option<(String, Server)>,
     jobs: usize,
     done: &(dyn Fn(&CaseResult) + Sync),
 ) -> Vec<CaseResult> {
     let shared: Mutex<HashMap<String, Arc<Mutex<Option<Shared>>>>> = Mutex::default();
+    if let Some((setup, server)) = first {
+        let slot = Arc::new(Mutex::new(Some(Arc::new(Ok(Mutex::new(server))))));
+        shared.lock().expect("no thread panics").insert(setup, slot);
+    }
     let left: Mutex<VecDeque<&Loaded>> = Mutex::new(cases.iter().copied().collect());
     let results = Mutex::new(Vec::with_capacity(cases.len()));
     std::thread::scope(|scope| {

@@ -6,25 +6,25 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::os::unix::process::CommandExt;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 
+use crate::interrupt::{self, STOP_TIMEOUT};
+use crate::preflight::of_io;
+use crate::shell::replaced_by_last;
 use crate::suite::{Setup, parse_file};
 
 /// How long a server may take until it accepts connections.
 pub const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a server may take to end once it is told to.
-const STOP_TIMEOUT: Duration = Duration::from_secs(3);
-
 /// `targets/<name>.toml`: how to start a server.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a target as a table")]
 pub struct Target {
     /// What it is.
     pub about: String,
@@ -52,7 +52,7 @@ pub struct Target {
 /// Where a program is: a variable that names it, places relative to the suite, beside this program (installed into the same
 /// environment), or the name for the search path.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a program as a table")]
 pub struct Program {
     /// The variable.
     pub env: Option<String>,
@@ -103,8 +103,16 @@ pub enum NoServer {
     CannotConfigure(String),
     /// This server has no such option.
     NoOption(String),
-    /// It did not start: why, and the end of its output.
+    /// It did not start: why, in one line.
     DidNotStart(String),
+}
+
+impl std::fmt::Display for NoServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            NoServer::CannotConfigure(why) | NoServer::NoOption(why) | NoServer::DidNotStart(why) => f.write_str(why),
+        }
+    }
 }
 
 impl Launcher {
@@ -131,7 +139,7 @@ impl Launcher {
             }
             Source::Command(line) if name == "default" => {
                 let mut command = Command::new("sh");
-                command.arg("-c").arg(format!("exec {}", line.replace("<<port>>", &port.to_string())));
+                command.arg("-c").arg(replaced_by_last(&line.replace("<<port>>", &port.to_string())));
                 command.env("PORT", port.to_string());
                 return Ok(command);
             }
@@ -206,10 +214,12 @@ impl Launcher {
                 return Ok(server);
             }
             if let Some(status) = server.exited() {
-                return Err(NoServer::DidNotStart(format!("the server ended with {status}:\n{}", server.log_end())));
+                return Err(NoServer::DidNotStart(format!("the server ended {}{}", how(status), server.last_words())));
             }
             if started.elapsed() > START_TIMEOUT {
-                return Err(NoServer::DidNotStart(format!("the server does not listen:\n{}", server.log_end())));
+                let address = server.address;
+                let why = format!("the server does not listen at {address} within {} s", START_TIMEOUT.as_secs());
+                return Err(NoServer::DidNotStart(why + &server.last_words()));
             }
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -218,14 +228,30 @@ impl Launcher {
     /// Starts the process alone, without waiting for it to listen.
     pub fn spawn(&self, name: &str, setup: &Setup, port: u16) -> Result<Process, NoServer> {
         let mut command = self.command(name, setup, port)?;
-        let failed = |error: std::io::Error| NoServer::DidNotStart(error.to_string());
-        let log = tempfile::NamedTempFile::new().map_err(failed)?;
-        let output = log.reopen().map_err(failed)?;
-        let errors: File = output.try_clone().map_err(failed)?;
+        let failed = |error: std::io::Error| NoServer::DidNotStart(of_io(&error));
+        // Without a name, so that it goes with the runner however that ends.
+        let log = tempfile::tempfile().map_err(failed)?;
+        let output = log.try_clone().map_err(failed)?;
+        let errors: File = log.try_clone().map_err(failed)?;
         let program = command.get_program().to_owned();
-        let child = command.process_group(0).stdin(Stdio::null()).stdout(output).stderr(errors).spawn();
-        let child = child.map_err(|error| NoServer::DidNotStart(format!("{}: {error}", program.display())))?;
+        let child = interrupt::spawn(command.stdin(Stdio::null()).stdout(output).stderr(errors));
+        let child = child.map_err(|error| {
+            NoServer::DidNotStart(format!("the program {} cannot be started: {}", program.display(), of_io(&error)))
+        })?;
         Ok(Process { child, log })
+    }
+
+    /// Whether the program that would be started is there; the error is one line.
+    pub fn finds_program(&self) -> Result<(), String> {
+        let Source::Target(target) = &self.source else { return Ok(()) };
+        let program = target.program.find(&self.root);
+        let is_there = if program.components().count() > 1 {
+            program.is_file()
+        } else {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&path).any(|place| place.join(&program).is_file())
+        };
+        if is_there { Ok(()) } else { Err(format!("the program {} is not there", program.display())) }
     }
 
     /// What the server says of its version, in one line.
@@ -267,6 +293,16 @@ fn whole_seconds(time: &str) -> String {
     seconds.to_string()
 }
 
+/// How a process ended, in words.
+pub fn how(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("with exit code {code}"),
+        (None, Some(signal)) => format!("by signal {signal}"),
+        (None, None) => "in a way that the system does not tell".into(),
+    }
+}
+
 /// A port that was free just now.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
@@ -277,7 +313,7 @@ pub fn free_port() -> u16 {
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    log: tempfile::NamedTempFile,
+    log: File,
 }
 
 impl Process {
@@ -288,7 +324,10 @@ impl Process {
 
     /// What it wrote.
     pub fn log(&self) -> String {
-        std::fs::read(self.log.path()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+        // By place: the position is shared with the one who writes.
+        let mut bytes = vec![0; self.log.metadata().map_or(0, |about| about.len() as usize)];
+        let length = self.log.read_at(&mut bytes, 0).unwrap_or(0);
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
     }
 
     /// Waits for its end.
@@ -310,13 +349,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if self.exited().is_none() {
-            let _ = kill_process(self.pid(), Signal::TERM);
-            self.wait(STOP_TIMEOUT);
-        }
-        // What it left behind in its group, and it itself where it does not end.
-        let _ = kill_process_group(self.pid(), Signal::KILL);
-        let _ = self.child.wait();
+        interrupt::end(&mut self.child, STOP_TIMEOUT);
     }
 }
 
@@ -340,6 +373,14 @@ impl Server {
         let log = self.process.as_ref().map(Process::log).unwrap_or_default();
         let lines: Vec<_> = log.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
+    /// The last line that it wrote, for a sentence; empty where it wrote nothing.
+    fn last_words(&self) -> String {
+        let end = self.log_end();
+        let last = end.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("");
+        let last: String = last.chars().take(300).collect();
+        if last.is_empty() { String::new() } else { format!("; its output ends with: {last}") }
     }
 
     /// Sends a signal by name.

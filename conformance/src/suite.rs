@@ -9,11 +9,13 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::case::{After, Answers, Case, CaseFile, Defaults, Level, Outcome};
+use crate::mistake::{line_of_id, told};
+use crate::preflight::{Probe, of_io};
 use crate::template::{Values, expand, request};
 
 /// How a server is to be run for a group of cases: an app, and options by name.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a setup as a table")]
 pub struct Setup {
     /// What it is for.
     pub about: String,
@@ -65,14 +67,32 @@ pub struct Suite {
     pub cases: Vec<Loaded>,
     /// The setups, by name.
     pub setups: BTreeMap<String, Setup>,
+    /// The request that shows that a server works.
+    pub probe: Probe,
+    /// The shell command that starts the server, where the command line does not say.
+    pub start: Option<String>,
+}
+
+/// `suite.toml`: what a suite of one's own says of itself. The suite that comes with the runner has none.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table with `start` and `probe`")]
+struct About {
+    start: Option<String>,
+    probe: Option<Probe>,
 }
 
 impl Suite {
     /// Reads all of it; the error lists every mistake.
     pub fn load(root: &Path) -> Result<Self, String> {
-        let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;
-        let setups: BTreeMap<String, Setup> = parse_file(&root.join("setups.toml"))?;
-        let mut suite = Self { cases: Vec::new(), setups, root };
+        let root = root.canonicalize().map_err(|error| format!("{}: {}", root.display(), of_io(&error)))?;
+        let (about, setups) = (root.join("suite.toml"), root.join("setups.toml"));
+        let about: About = if about.is_file() { parse_file(&about)? } else { About::default() };
+        let mut setups: BTreeMap<String, Setup> =
+            if about.start.is_some() && !setups.is_file() { BTreeMap::new() } else { parse_file(&setups)? };
+        let plain = Setup { about: "As `start` says".into(), app: String::new(), options: BTreeMap::new() };
+        setups.entry("default".into()).or_insert(plain);
+        let probe = about.probe.unwrap_or_default();
+        let mut suite = Self { cases: Vec::new(), setups, root, probe, start: about.start };
         let mut mistakes = Vec::new();
         for path in toml_files(&suite.root.join("cases")) {
             match parse_file::<CaseFile>(&path) {
@@ -95,29 +115,32 @@ impl Suite {
     }
 
     fn add(&mut self, path: &Path, file: CaseFile, mistakes: &mut Vec<String>) {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
         let place = path.strip_prefix(&self.root).unwrap_or(path).display().to_string();
         if place != format!("cases/{}/{}.toml", file.suite, file.topic) {
             mistakes.push(format!("{place}: says that it is {}/{}", file.suite, file.topic));
         }
         for case in file.cases {
+            let line = line_of_id(&text, &case.id).map(|line| format!(":{line}")).unwrap_or_default();
             let id = format!("{}/{}/{}", file.suite, file.topic, case.id);
             match self.complete(id, &file.suite, case, &file.defaults) {
                 Ok(loaded) => self.cases.push(loaded),
-                Err(mistake) => mistakes.push(format!("{place}: {mistake}")),
+                Err(mistake) => mistakes.push(format!("{place}{line}: {mistake}")),
             }
         }
     }
 
     fn complete(&self, id: String, suite: &str, mut case: Case, defaults: &Defaults) -> Result<Loaded, String> {
-        let needs = |what: &str| format!("{id} has no {what}, and neither do the defaults of its file");
+        let needs = |what: &str| format!("{id}: the key `{what}` is missing, here and in the defaults of the file");
         let level = case.level.or(defaults.level).ok_or_else(|| needs("level"))?;
         let source = case.source.clone().or(defaults.source.clone()).ok_or_else(|| needs("source"))?;
         let setup = case.setup.clone().or(defaults.setup.clone()).unwrap_or("default".into());
         if !self.setups.contains_key(&setup) {
-            return Err(format!("{id}: setups.toml has no {setup:?}"));
+            let known = self.setups.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            return Err(format!("{id}: setup: setups.toml has no {setup:?}; it has {known}"));
         }
         if !case.id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-') {
-            return Err(format!("{id}: an id has lower case, digits and hyphens"));
+            return Err(format!("{id}: id: expected lower case, digits and hyphens"));
         }
         let ways = [case.send.is_some(), case.request.is_some(), !case.steps.is_empty()];
         if ways.iter().filter(|way| **way).count() != 1 {
@@ -139,7 +162,8 @@ impl Suite {
         let after = case.after.or(default_after).unwrap_or_default();
         let loaded = Loaded { suite: suite.to_owned(), level, source, setup, expect, after, case, id };
         let values = Values { host: "host".into(), number: None };
-        loaded.bytes(&values).map_err(|error| format!("{}: {error}", loaded.id))?;
+        let key = if loaded.case.send.is_some() { "send" } else { "request" };
+        loaded.bytes(&values).map_err(|error| format!("{}: {key}: {error}", loaded.id))?;
         Ok(loaded)
     }
 }
@@ -157,8 +181,8 @@ pub fn outcomes(loaded: &Loaded) -> Vec<(crate::verdict::Verdict, Outcome)> {
 
 /// Reads a TOML file; the error names it.
 pub fn parse_file<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {}", path.display(), of_io(&error)))?;
+    toml::from_str(&text).map_err(|error| told(path, &text, &error))
 }
 
 /// Every TOML file below `directory`, sorted.

@@ -72,7 +72,7 @@ fn sums(columns: &[Column]) -> Vec<(String, Vec<String>)> {
             let cells: Vec<_> = columns.iter().map(of).collect();
             if cells.iter().any(|(_, all)| *all > 0) {
                 let cells = cells.into_iter().map(|(passed, all)| format!("{passed}/{all}")).collect();
-                sums.push((format!("{suite}, {}", format!("{level:?}").to_uppercase()), cells));
+                sums.push((format!("{suite}, {}", level.name()), cells));
             }
         }
     }
@@ -102,7 +102,7 @@ pub fn markdown(columns: &[Column], date: &str) -> String {
         }
         let cells: Vec<_> = row.iter().map(|result| mark(result.verdict)).collect();
         let title = row[0].title.replace('|', "\\|").replace('<', "&lt;");
-        let level = format!("{:?}", row[0].level).to_uppercase();
+        let level = row[0].level.name();
         let _ = writeln!(text, "| `{id}` | {title} ({level}, {}) | {} |", row[0].source, cells.join(" | "));
     }
     text
@@ -132,7 +132,7 @@ pub fn html(columns: &[Column], date: &str) -> String {
     text.push('\n');
     for row in rows(columns) {
         let case = row[0];
-        let level = format!("{:?}", case.level).to_uppercase();
+        let level = case.level.name();
         let (id, title, source) = (escaped(&case.id), escaped(&case.title), escaped(&case.source));
         let _ = write!(text, "<tr id=\"{id}\"><td>{id}<td>{title}<td>{level}<td>{source}");
         for result in row {

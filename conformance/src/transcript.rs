@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::client::{Client, Ending, Missing};
-use crate::exec::PROBE;
+use crate::preflight::Probe;
 use crate::response::{Response, latin1};
 
 /// One request, or several in one write, and what came of them.
@@ -46,13 +46,23 @@ pub struct Answer {
     pub interim: Vec<u16>,
 }
 
+/// What is missing where there was nobody to send anything to.
+pub const NO_CONNECTION: &str = "no connection";
+
 /// Sends the bytes on a new connection and reads up to `count` answers, each for `patience` at most.
-pub fn observe(address: SocketAddr, id: &str, bytes: &[u8], count: usize, patience: Duration) -> Exchange {
+pub fn observe(
+    address: SocketAddr,
+    probe: &Probe,
+    id: &str,
+    bytes: &[u8],
+    count: usize,
+    patience: Duration,
+) -> Exchange {
     let host = address.to_string();
     let sent = latin1(bytes).replace(&host, "<<host>>");
     let mut exchange = Exchange { id: id.into(), sent, answers: Vec::new(), missing: None, afterwards: String::new() };
     let Ok(mut client) = Client::connect(address) else {
-        exchange.missing = Some("no connection".into());
+        exchange.missing = Some(NO_CONNECTION.into());
         return exchange;
     };
     client.send(bytes, false);
@@ -70,11 +80,11 @@ pub fn observe(address: SocketAddr, id: &str, bytes: &[u8], count: usize, patien
         }
         method = "GET".into();
     }
-    exchange.afterwards = afterwards(&mut client, last_closes, &host, patience).into();
+    exchange.afterwards = afterwards(&mut client, last_closes, probe, &host, patience).into();
     exchange
 }
 
-fn afterwards(client: &mut Client, says_close: bool, host: &str, patience: Duration) -> &'static str {
+fn afterwards(client: &mut Client, says_close: bool, probe: &Probe, host: &str, patience: Duration) -> &'static str {
     if says_close {
         client.wait_for_end(patience);
     }
@@ -84,9 +94,9 @@ fn afterwards(client: &mut Client, says_close: bool, host: &str, patience: Durat
         Ending::Open if says_close => return "open, though it said close",
         Ending::Open => {}
     }
-    client.send(format!("GET {} HTTP/1.1\r\nHost: {host}\r\n\r\n", PROBE.0).as_bytes(), false);
+    client.send(&probe.request(host), false);
     match client.answer("GET", patience) {
-        Ok(response) if response.status == 200 && response.body == PROBE.1 => "open",
+        Ok(response) if probe.fits(&response) => "open",
         Ok(_) | Err(Missing::Malformed(_)) => "desynchronised",
         Err(Missing::Ended(_)) => "closed",
         Err(_) => "stuck",
@@ -110,7 +120,7 @@ pub fn normalise(response: &Response, host: &str) -> Answer {
         status: response.status,
         headers,
         body: latin1(&response.body).replace(host, "<<host>>"),
-        framing: format!("{:?}", response.framing).to_lowercase(),
+        framing: response.framing.name().into(),
         interim: response.interim.clone(),
     }
 }
