@@ -1,6 +1,6 @@
 # The two commands that matter: `make serve` and `make test`. Everything they need is found or made in .venv and target.
 .DEFAULT_GOAL := help
-.PHONY: help build serve test loom fuzz sim conformance compare mutants guards bench against profile clean
+.PHONY: help build serve test loom fuzz sim conformance compare mutants guards bench against profile plots lint wheels clean
 .DELETE_ON_ERROR:
 SHELL := /bin/sh
 
@@ -60,10 +60,10 @@ conformance/.venv/requirements: conformance/adapters/requirements.txt
 	@conformance/.venv/bin/pip install --quiet --disable-pip-version-check -r conformance/adapters/requirements.txt
 	@cp conformance/adapters/requirements.txt $@
 
-compare: build conformance/.venv/requirements ## Runs the conformance suite against other servers, and writes docs/COMPARISON.
+compare: build conformance/.venv/requirements ## Runs the conformance suite against other servers, and writes docs/generated/COMPARISON.
 	@cargo run --quiet --release --package polygil-conformance -- table \
 		polygil uvicorn uvicorn-h11 hypercorn gunicorn waitress granian granian-wsgi robyn \
-		--markdown docs/COMPARISON.md --html docs/COMPARISON.html
+		--markdown docs/generated/COMPARISON.md --html docs/generated/COMPARISON.html
 
 sim: ## Runs the server in simulated worlds: a fixed range of seeds, and a fresh one, which is printed.
 	@$(SIM) explore --seeds 0..2000
@@ -96,12 +96,12 @@ benches/.venv/requirements: benches/requirements.txt
 	@cp benches/requirements.txt $@
 
 bench: PROFILE = dist
-bench: build benches/.venv/requirements ## Measures polygil beside other servers, and writes docs/BENCHMARKS (BENCH=--quick for a look).
+bench: build benches/.venv/requirements ## Measures polygil beside other servers, and writes docs/generated/BENCHMARKS (BENCH=--quick for a look).
 	@command -v wrk >/dev/null || { echo "wrk makes the load: apt-get install wrk, or its like" >&2; exit 1; }
 	@$(VENV)/bin/python benches/dispatch_cost.py
 	@echo
 	@cargo build --quiet --profile dist --example constant --example open_loop
-	@PYTHONPATH=benches benches/.venv/bin/python -m side_by_side $(or $(BENCH),--out docs/BENCHMARKS --readme README.md)
+	@PYTHONPATH=benches benches/.venv/bin/python -m side_by_side $(or $(BENCH),--out docs/generated/BENCHMARKS --readme README.md)
 
 # REV is built beside, as it would be installed; its sources come from git, so that no worktree is left.
 against: PROFILE = dist
@@ -112,9 +112,27 @@ against: build ## Measures this checkout against another revision (REV=HEAD~1): 
 	@PYTHONPATH=benches $(VENV)/bin/python -m side_by_side.against $(VENV)/bin/polygil target/against/sources/$(VENV)/bin/polygil $(AGAINST)
 
 profile: PROFILE = dist
-profile: build benches/.venv/requirements ## Writes docs/PROFILE.md: where the time of one request goes (needs wrk, perf, valgrind).
+profile: build benches/.venv/requirements ## Writes docs/generated/PROFILE.md: where the time of one request goes (needs wrk, perf, valgrind).
 	@cargo build --quiet --profile dist --example constant
-	@PYTHONPATH=benches benches/.venv/bin/python -m side_by_side.profile --out docs/PROFILE.md
+	@PYTHONPATH=benches benches/.venv/bin/python -m side_by_side.profile --out docs/generated/PROFILE.md
+
+plots: ## Draws docs/generated/*.svg: the projections for more cores, and how work grows with its input.
+	@cargo run --quiet --release -p polygil-sim -- capacity --service-us 1760 --measured 1=1.0 --measured 2=1.92 --out docs/generated
+	@cargo run --quiet --release -p polygil-fuzz --example linear -- docs/generated/linear.svg
+
+$(VENV)/lint-requirements: tests/lint-requirements.txt | $(VENV)/bin/maturin
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/lint-requirements.txt
+	@cp tests/lint-requirements.txt $@
+
+# The scripts that are Python have no ending that says so.
+lint: $(VENV)/lint-requirements ## Lints all Python and checks the types of the package; cargo deny, where it is installed.
+	@$(VENV)/bin/ruff check --quiet python tests examples benches conformance fuzz $$(grep -l '^#!/usr/bin/env python3' scripts/*)
+	@$(VENV)/bin/mypy
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny --log-level error check licenses bans sources; \
+	else echo "cargo deny is not installed: licenses, bans and sources of crates are not checked (cargo install cargo-deny)"; fi
+
+wheels: $(VENV)/bin/maturin ## Builds into dist/: polygil for each CPython that it is tested with, its sdist, and polygil-conformance.
+	@scripts/wheels
 
 clean: ## Removes what was built.
-	rm -rf $(VENV) conformance/.venv benches/.venv target
+	rm -rf $(VENV) conformance/.venv benches/.venv target dist

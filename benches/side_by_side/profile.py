@@ -1,4 +1,4 @@
-"""Where the time of one request goes, kept as text: `make profile` writes docs/PROFILE.md.
+"""Where the time of one request goes, kept as text: `make profile` writes docs/generated/PROFILE.md.
 
 Instructions by callgrind, over benches/path: the same figures on a busy machine as on a quiet one. The share of each library by perf,
 over servers under wrk, times the CPU time of one request: how much of it is the kernel's, which no server can save.
@@ -17,12 +17,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+import work
+
 from side_by_side import load, report
 from side_by_side.meter import Meter, busy_before, tree
 from side_by_side.servers import ROOT, Server, all_servers, started
 from side_by_side.workloads import BY_NAME, Workload
-
-import work  # noqa: E402  isort: skip  (the apps' directory is put on the path by workloads)
 
 BENCHES = {"whole::1$": "one small request", "whole::16$": "16 at once", "whole_browser$": "what a browser sends"}
 AT_ONCE = {"whole::16$": 16}

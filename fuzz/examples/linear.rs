@@ -1,7 +1,7 @@
 //! Measures that work is linear in the bytes that arrive, for the worst input of each limit, and draws it.
 //!
 //! ```text
-//! cargo run --release -p polygil-fuzz --example linear -- docs/linear.svg
+//! cargo run --release -p polygil-fuzz --example linear -- docs/generated/linear.svg
 //! ```
 //!
 //! Inputs of 64 KiB to 1 MiB, each with the limit in question opened beyond that, in pieces of 16 KiB and byte by byte; and targets of as
