@@ -14,8 +14,9 @@
 //! socket bytes
 //! ```
 //!
-//! No arrow points back. The I/O side ([`http`], [`router`], [`dispatch`], [`server`]) never touches Python and builds without it;
-//! the Python side (`python`, with the feature of that name) never touches a socket. What crosses between them is owned data:
+//! No arrow points back. No Python object and no GIL is on the I/O path ([`http`], [`router`], [`dispatch`], [`server`]), which builds
+//! without Python; no client's socket is in Python code (`python`, with the feature of that name). Threads are another matter: a worker
+//! with nothing to run may run the connections ([`io`]). What crosses between them is owned data:
 //! a [`task::Task`] one way, an [`http::Response`] the other, and behind it, where its content is not whole, that [`content`].
 //!
 //! To read the crate in the order of a request: [`server`] takes connections and drives them, [`http`] says where a request begins

@@ -5,8 +5,9 @@
 //! the sockets of [`bind`](super::bind()); the simulator plugs in virtual time, a seeded executor and a network that loses, splits and
 //! stalls.
 //!
-//! This file must never grow a fourth edge by accident: no other file of the server reads a clock, draws a random number,
-//! starts a thread, or iterates a map whose order depends on a random seed.
+//! There must never be a fourth edge by accident: what runs between these reads no clock, draws no random number, starts no thread, and
+//! iterates no map whose order depends on a random seed. Threads are started around it, where the simulator does not go: those of the I/O
+//! in [`run_blocking`](super::run_blocking), those of the admin address in `admin.rs`. `tests/tidy.rs` reads the other files for them.
 
 use std::fmt;
 use std::future::Future;

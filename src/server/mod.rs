@@ -2,7 +2,7 @@
 //!
 //! On a request's way this module is the first and the last station: [`accept`] takes the connection, [`drive`] runs it
 //! (bytes → `http` → `router` → `dispatch`, and the reply back), [`drain`] ends it all without losing what was accepted. It
-//! never touches Python and never waits for a handler in a way that keeps other connections from going on.
+//! holds no Python object and no GIL, and never waits for a handler in a way that keeps other connections from going on.
 //!
 //! Time, tasks and sockets come through the traits of [`mod@env`]; production's are smol's ([`run_blocking`], [`bind()`]), and
 //! the simulator brings its own and calls [`run`]. One [`App`] is one server: its routes, its pool, its options, its counters.
