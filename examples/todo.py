@@ -71,7 +71,7 @@ def todos() -> list[dict[str, object]]:
 
 
 @app.post("/todos")
-def create(body: dict) -> tuple[dict[str, object], int]:
+def create(body: dict[str, object]) -> tuple[dict[str, object], int]:
     title = body.get("title")
     if not isinstance(title, str) or not title.strip():
         raise HTTPException(422, "a to-do needs a title")

@@ -61,5 +61,5 @@ def show_user(user_id: int, verbose: bool = False) -> dict[str, object]:
 
 
 @app.post("/echo")
-def echo(body: dict, request: Request) -> tuple[dict[str, object], int]:
+def echo(body: dict[str, object], request: Request) -> tuple[dict[str, object], int]:
     return {"you_sent": body, "as": request.headers.get("content-type")}, 201

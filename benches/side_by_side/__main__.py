@@ -15,13 +15,13 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+import work
+
 from side_by_side import report, rounds
 from side_by_side.figures import Figures
 from side_by_side.meter import busy_before
 from side_by_side.servers import CORES, ROOM, ROOT, Server, all_servers, hello_servers, no_mipyre, polygil_servers, present
 from side_by_side.workloads import BY_NAME, OTHERS
-
-import work  # noqa: E402  isort: skip  (the apps' directory is put on the path by workloads)
 
 MANY = max(2, CORES)
 

@@ -21,12 +21,12 @@ import time
 from http.client import HTTPConnection
 from pathlib import Path
 
+import work
+
 from side_by_side import load
 from side_by_side.meter import Meter, busy_before
 from side_by_side.servers import APPS, Server, free_port, polygil_command, started, stop
 from side_by_side.workloads import BY_NAME
-
-import work  # noqa: E402  isort: skip  (the apps' directory is put on the path by workloads)
 
 FEW, MANY = 2_000, 6_000
 CONFIDENCE = 0.95

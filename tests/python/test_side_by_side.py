@@ -301,7 +301,8 @@ def test_the_readme_has_a_place_for_the_summary() -> None:
 
 def test_the_summary_compares_with_each_server_and_leaves_out_who_failed() -> None:
     figures = Figures([sample(0, "polygil-2", 300, rss_mib=30.0), sample(0, "robyn-1", 100), sample(0, "uvicorn-1", 9, errors=1),
-                       sample(0, "constant", 600), *(sample(0, name, 1, workload="memory", rss_mib=used) for name, used in (("hello-2", 30.0), ("hello-12", 60.0)))])
+                       sample(0, "constant", 600),
+                       *(sample(0, name, 1, workload="memory", rss_mib=used) for name, used in (("hello-2", 30.0), ("hello-12", 60.0)))])
     rows = report.summary(figures, 2, {"date": "today", "machine": "a slide rule", "rounds": "1 round"}).splitlines()
     assert rows[0] == "Measured on today: a slide rule; 1 round."
     assert rows[7:9] == [
