@@ -98,7 +98,7 @@ options! {
         port: u16 = "8000", kinds::port, Some("PORT"), "TCP port; 0 picks a free one, which the ready line names.";
         uds: Option<PathBuf> = "", kinds::path, Some("PATH"), "Listen on this Unix socket instead of host and port.";
         reuse_port: bool = "false", kinds::switch, None, "Share the port with other servers that say so too (SO_REUSEPORT): a successor takes over without a refused connection.";
-        ready_fd: Option<i32> = "", kinds::descriptor, Some("FD"), "Write the port and a newline to this open descriptor when ready, then close it.";
+        ready_fd: Option<i32> = "", kinds::descriptor, Some("FD"), "Write the port and a newline to this open descriptor when ready, then close it; a standard stream (0 to 2) is /dev/null for everybody else then, for the log as well.";
         port_file: Option<PathBuf> = "", kinds::path, Some("PATH"), "Write the port to this file when ready; it appears whole or not at all.";
         admin: Option<Place> = "", kinds::place, Some("[HOST:]PORT"), "Answer /readyz, /livez, /metrics (Prometheus) and /stats at an address of their own; without a host, on 127.0.0.1.";
         backlog: u32 = "1024", kinds::up_to::<65_535, _>, Some("N"), "Connections that the kernel holds until they are accepted.";

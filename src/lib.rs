@@ -51,4 +51,6 @@ pub mod router;
 #[cfg(not(loom))]
 pub mod server;
 #[cfg(not(loom))]
+pub mod streams;
+#[cfg(not(loom))]
 pub mod task;

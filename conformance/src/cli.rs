@@ -18,7 +18,7 @@ use crate::preflight::{of_io, serves};
 use crate::server::{Launcher, NoServer, Server, Source};
 use crate::suite::{Loaded, Suite};
 use crate::verdict::Run;
-use crate::{data, interrupt, report, run, table};
+use crate::{data, interrupt, out, report, run, say, sayln, table};
 
 /// Everything came as expected.
 pub const AS_EXPECTED: u8 = 0;
@@ -212,10 +212,10 @@ struct TableArgs {
 
 /// Runs the command line; the exit code, or what kept it from running.
 pub fn main() -> Result<u8, String> {
-    let cli = Cli::parse();
+    let Some(cli) = out::arguments::<Cli>()? else { return Ok(AS_EXPECTED) };
     match &cli.command {
         Command::Schema => {
-            println!("{}", schema());
+            sayln!("{}", schema());
             return Ok(AS_EXPECTED);
         }
         Command::Export { directory } => return data::export(directory).map(|()| AS_EXPECTED),
@@ -234,7 +234,7 @@ pub fn main() -> Result<u8, String> {
         Command::Fuzz(arguments) => fuzz_command(&suite, &arguments),
         Command::List(selection) => {
             for case in selection.of(&suite)? {
-                println!("{}\t{}\t{}\t{}", case.id, case.level.name(), case.source, case.case.title);
+                sayln!("{}\t{}\t{}\t{}", case.id, case.level.name(), case.source, case.case.title);
             }
             Ok(AS_EXPECTED)
         }
@@ -273,7 +273,6 @@ fn run_command(suite: &Suite, arguments: &RunArgs) -> Result<u8, String> {
         (None, None) => Expectations::default(),
     };
     run.stale = known.apply(suite, &mut run.results);
-    print!("{}", report::human(&run, arguments.verbose));
     let write = |path: &Option<PathBuf>, text: String| match path {
         Some(path) => save(path, &text),
         None => Ok(()),
@@ -281,6 +280,7 @@ fn run_command(suite: &Suite, arguments: &RunArgs) -> Result<u8, String> {
     write(&arguments.json, format!("{:#}\n", report::json(&run)))?;
     write(&arguments.tap, report::tap(&run))?;
     write(&arguments.junit, report::junit(&run)?)?;
+    say!("{}", report::human(&run, arguments.verbose));
     if run.total() == 0 {
         return Err("no case could be run".into());
     }
@@ -330,7 +330,7 @@ fn table_command(suite: &Suite, arguments: &TableArgs) -> Result<u8, String> {
         let context = Context { suite, launcher: &launcher, liveness: true, patience };
         let results = run::run(context, &cases, None, arguments.jobs, &|_| ());
         let run = Run { server: name.clone(), results, stale: Vec::new() };
-        eprint!("{}", report::summary(&run));
+        out::complain(&report::summary(&run));
         columns.push(table::Column { run, version: launcher.version().unwrap_or("?".into()) });
     }
     let date = arguments.date.clone().unwrap_or_else(table::today);
@@ -338,7 +338,7 @@ fn table_command(suite: &Suite, arguments: &TableArgs) -> Result<u8, String> {
         [(&arguments.markdown, table::markdown(&columns, &date)), (&arguments.html, table::html(&columns, &date))]
     {
         match path {
-            Some(path) if path.as_os_str() == "-" => print!("{text}"),
+            Some(path) if path.as_os_str() == "-" => say!("{text}"),
             Some(path) => save(path, &text)?,
             None => {}
         }

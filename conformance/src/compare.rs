@@ -14,6 +14,7 @@ use crate::fuzz::{Random, generate};
 use crate::minimize::minimize;
 use crate::preflight::{Probe, learn, of_io, reach};
 use crate::response::latin1;
+use crate::sayln;
 use crate::server::{Launcher, Server, Source, how};
 use crate::suite::{Loaded, Suite, outcomes};
 use crate::template::Values;
@@ -181,7 +182,7 @@ pub fn record_command(suite: &Suite, arguments: &RecordArgs) -> Result<u8, Strin
         return Err(format!("nothing is recorded: {why}"));
     }
     save(&arguments.output, &write(&exchanges))?;
-    println!("{} exchanges of {} in {}", exchanges.len(), arguments.side, arguments.output.display());
+    sayln!("{} exchanges of {} in {}", exchanges.len(), arguments.side, arguments.output.display());
     Ok(AS_EXPECTED)
 }
 
@@ -202,7 +203,7 @@ pub fn compare_command(suite: &Suite, arguments: &CompareArgs) -> Result<u8, Str
     // What dies at the same request on both sides would be no difference.
     match gone {
         Some(why) if groups.is_empty() => return Err(why),
-        Some(why) => println!("{why}\n"),
+        Some(why) => sayln!("{why}\n"),
         None => {}
     }
     finish(&groups, &arguments.json)
@@ -219,7 +220,7 @@ pub fn minimize_command(suite: &Suite, arguments: &MinimizeArgs) -> Result<u8, S
     }
     let found = ask(&left, &right, &bytes, ANSWER_PATIENCE);
     let Some((kind, detail)) = found.into_iter().next() else {
-        println!("the two do not differ on it");
+        sayln!("the two do not differ on it");
         return Ok(AS_EXPECTED);
     };
     let example = latin1(&bytes);
@@ -234,7 +235,7 @@ pub fn fuzz_command(suite: &Suite, arguments: &FuzzArgs) -> Result<u8, String> {
     let mut right = Side::open(&arguments.candidate, suite)?.live(&arguments.candidate)?;
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let seed = arguments.seed.unwrap_or(clock);
-    println!("seed {seed}");
+    sayln!("seed {seed}");
     let values = Values { host: "<<host>>".into(), number: None };
     // Not the large ones, and none that a server sleeps over.
     let small = |case: &&Loaded| case.setup == "default" && case.suite == "http" && !case.id.contains("slow");
@@ -262,7 +263,7 @@ pub fn fuzz_command(suite: &Suite, arguments: &FuzzArgs) -> Result<u8, String> {
         }
     }
     if let Some(why) = gone {
-        println!("{why}; the last request before that is the example of {UNREACHABLE:?}");
+        sayln!("{why}; the last request before that is the example of {UNREACHABLE:?}");
     } else {
         let mut left_over = groups.len() as u32;
         for group in &mut groups {
@@ -271,7 +272,7 @@ pub fn fuzz_command(suite: &Suite, arguments: &FuzzArgs) -> Result<u8, String> {
             shrink(group, &left, &right, Instant::now() + share.min(SHRINK_TIMEOUT));
         }
     }
-    println!("{count} requests");
+    sayln!("{count} requests");
     if count == 0 {
         return Err(format!("--seconds {} leaves no time for a request", arguments.seconds));
     }
@@ -328,11 +329,11 @@ fn shrink(group: &mut Group, left: &Live, right: &Live, deadline: Instant) {
 fn finish(groups: &[Group], json: &Option<PathBuf>) -> Result<u8, String> {
     for group in groups {
         let example: Vec<u8> = group.example.chars().map(|char| char as u8).collect();
-        println!("{}  ({} of the requests: {})", group.kind, group.ids.len(), some(&group.ids));
-        println!("  example   {}", example.escape_ascii());
-        println!("  answers   {}\n", group.detail);
+        sayln!("{}  ({} of the requests: {})", group.kind, group.ids.len(), some(&group.ids));
+        sayln!("  example   {}", example.escape_ascii());
+        sayln!("  answers   {}\n", group.detail);
     }
-    println!("{} kinds of difference", groups.len());
+    sayln!("{} kinds of difference", groups.len());
     if let Some(path) = json {
         let value = |group: &Group| {
             serde_json::json!({

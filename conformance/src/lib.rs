@@ -26,6 +26,7 @@ pub mod interrupt;
 pub mod judge;
 pub mod minimize;
 pub mod mistake;
+pub mod out;
 pub mod preflight;
 pub mod process;
 pub mod report;

@@ -8,14 +8,15 @@ import sys
 def main() -> int:
     """Run the command line in `sys.argv` and return the exit code."""
     from polygil._serve import native
+    from polygil._streams import complain, end
 
     try:
         module = native()
     except ImportError as error:
-        print(f"polygil: {error}", file=sys.stderr)
+        complain(f"polygil: {error}")
         return 2
     code: int = module.main(sys.argv[1:])
-    return code
+    return end(code)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ pub mod measure;
 pub mod mistakes;
 pub mod net;
 pub mod options;
+pub mod out;
 pub mod picture;
 pub mod plot;
 pub mod random;

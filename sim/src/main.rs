@@ -10,8 +10,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use polygil_sim::capacity::{Load, Model, Shape};
 use polygil_sim::explore::{self, Plan, Summary};
 use polygil_sim::options::Options;
+use polygil_sim::out::{arguments, complain};
 use polygil_sim::shrink::{self, Recipe};
-use polygil_sim::{measure, picture, plot, report, world};
+use polygil_sim::{measure, picture, plot, report, say, sayln, world};
 
 /// Runs the shipping polygil server in a world where a seed decides everything.
 #[derive(Parser)]
@@ -185,11 +186,12 @@ fn assignment(text: &str) -> Result<(String, u64), String> {
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match carry_out(Cli::parse().command) {
+    let read = arguments::<Cli>();
+    match read.and_then(|cli| cli.map_or(Ok(true), |cli| carry_out(cli.command))) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("polygil-sim: {error}");
+            complain(&format!("polygil-sim: {error}"));
             ExitCode::from(2)
         }
     }
@@ -200,7 +202,7 @@ fn carry_out(command: Command) -> Result<bool, String> {
     match command {
         Command::Run { one, steps } => {
             let outcome = world::run(one.options()?, true);
-            print!("{}{}", report::timeline(&outcome, steps), report::outcome(&outcome));
+            say!("{}{}", report::timeline(&outcome, steps), report::outcome(&outcome));
             Ok(outcome.failure.is_none())
         }
         Command::Explore { seeds, r#for, json, collect, threads, set } => {
@@ -230,9 +232,9 @@ fn carry_out(command: Command) -> Result<bool, String> {
         Command::Shrink { one, out } => {
             let options = one.options()?;
             let Some(least) =
-                shrink::shrink(options, |name, value, runs| eprintln!("{name}={value} after {runs} runs"))
+                shrink::shrink(options, |name, value, runs| complain(&format!("{name}={value} after {runs} runs")))
             else {
-                println!("seed {} does not fail", one.seed);
+                sayln!("seed {} does not fail", one.seed);
                 return Ok(true);
             };
             let recipe = Recipe::of(least, one.set.mistake.clone());
@@ -240,7 +242,7 @@ fn carry_out(command: Command) -> Result<bool, String> {
             write(&out, &text)?;
             let mistake =
                 one.set.mistake.map(|mistake| format!(" (built with the mistake {mistake})")).unwrap_or_default();
-            println!("polygil-sim replay {}{mistake}", out.display());
+            sayln!("polygil-sim replay {}{mistake}", out.display());
             Ok(false)
         }
         Command::Replay { file, steps } => {
@@ -248,9 +250,9 @@ fn carry_out(command: Command) -> Result<bool, String> {
             let set = Set { set: Vec::new(), mistake: recipe.mistake };
             set.check()?;
             let outcome = world::run(recipe.options, true);
-            print!("{}{}", report::timeline(&outcome, steps), report::outcome(&outcome));
+            say!("{}{}", report::timeline(&outcome, steps), report::outcome(&outcome));
             if format!("{:016x}", outcome.trace_hash) != recipe.trace_hash {
-                println!(
+                sayln!(
                     "this is another run than the file's, which has the hash {}: the sources differ",
                     recipe.trace_hash
                 );
@@ -281,18 +283,18 @@ fn carry_out(command: Command) -> Result<bool, String> {
                 load: Load::Open(0.9),
                 requests: 0,
             };
-            print!("{}", plot::report(&model, &measured, out.as_deref())?);
+            say!("{}", plot::report(&model, &measured, out.as_deref())?);
             Ok(true)
         }
         Command::Measure { url, clients, r#for } => {
             let measured = measure::closed_loop(&url, clients, r#for)?;
             let [p50, p99] = measured.percentiles.map(report::time);
-            println!("{clients} clients: {:.0} answers/s, p50 {p50}, p99 {p99}", measured.throughput);
+            sayln!("{clients} clients: {:.0} answers/s, p50 {p50}, p99 {p99}", measured.throughput);
             Ok(true)
         }
         Command::Mistakes { seeds_max } => {
             let mut all_found = true;
-            println!("| mistake | kind | what it amounts to | seeds | oracle |\n|---|---|---|--:|---|");
+            sayln!("| mistake | kind | what it amounts to | seeds | oracle |\n|---|---|---|--:|---|");
             for mistake in polygil_sim::mistakes::ALL {
                 polygil_sim::mistakes::find(mistake.name)?;
                 let plan =
@@ -304,7 +306,7 @@ fn carry_out(command: Command) -> Result<bool, String> {
                     Some(failed) => ((failed.seed + 1).to_string(), failed.failure.oracle.clone()),
                     None => (format!("not in {seeds_max}"), "-".to_owned()),
                 };
-                println!("| `{}` | {} | {} | {seeds} | {oracle} |", mistake.name, mistake.kind, mistake.what);
+                sayln!("| `{}` | {} | {} | {seeds} | {oracle} |", mistake.name, mistake.kind, mistake.what);
             }
             Ok(all_found)
         }
@@ -343,9 +345,9 @@ impl Set {
 
 fn show(summary: &Summary, json: bool) -> Result<bool, String> {
     if json {
-        println!("{}", serde_json::to_string(summary).map_err(|error| error.to_string())?);
+        sayln!("{}", serde_json::to_string(summary).map_err(|error| error.to_string())?);
     } else {
-        print!("{}", report::summary(summary));
+        say!("{}", report::summary(summary));
     }
     Ok(summary.failures == 0)
 }

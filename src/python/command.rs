@@ -18,9 +18,11 @@ use super::serve;
 use super::worker::{self, Setup};
 use crate::cli::{self, Command};
 use crate::config::Config;
+use crate::logging;
 use crate::manifest;
 use crate::report::{Report, Verdict};
 use crate::router::{RouteId, RouteSpec, Router};
+use crate::streams;
 
 /// Everything well.
 pub const OK: i32 = 0;
@@ -60,46 +62,45 @@ pub struct Loaded {
 
 /// `polygil ARGS`: does what they say and gives the exit code.
 pub fn main(py: Python<'_>, args: &[OsString]) -> i32 {
-    let outcome = cli::parse_process(args).map_err(|error| Stop { message: error.text, code: COULD_NOT_RUN });
-    let outcome = outcome.and_then(|command| match command {
-        Command::Help(text) | Command::Version(text) => {
-            print!("{text}");
-            Ok(OK)
-        }
+    let secured = streams::secure().map_err(|error| Stop::could_not_run(error.to_string()));
+    let parsed = cli::parse_process(args).map_err(|error| Stop { message: error.text, code: COULD_NOT_RUN });
+    let outcome = secured.and(parsed).and_then(|command| match command {
+        Command::Help(text) | Command::Version(text) => say(py, &text).map(|()| OK),
         Command::Serve { target, config } => serve_target(py, &target, &config),
         Command::Routes { target, json, config } => routes(py, &target, json, &config),
         Command::Check { target, json, config } => check(py, &target, json, &config),
     });
     outcome.unwrap_or_else(|stop| {
-        eprintln!("{}", stop.message.trim_end());
+        logging::flush(serve::LOG_PATIENCE);
+        streams::complain(&stop.message);
         stop.code
     })
 }
 
+/// Writes to standard output, after what the app has printed there.
+pub fn say(py: Python<'_>, text: &str) -> Result<(), Stop> {
+    // What is left in Python's buffer would be written at exit, which fails as well, but with a traceback.
+    py.import("polygil._streams")?.call_method0("flush").map_err(|error| Stop::could_not_run(error.to_string()))?;
+    streams::say(text).map_err(|error| Stop::could_not_run(format!("polygil: {error}")))
+}
+
 fn serve_target(py: Python<'_>, target: &str, config: &Config) -> Result<i32, Stop> {
+    let ready_fd = serve::ReadyFd::take(config)?;
     let loaded = load(py, target, config, false)?;
-    serve::serve(py, target, loaded, config, None)
+    serve::serve(py, target, loaded, config, ready_fd, None)
 }
 
 fn routes(py: Python<'_>, target: &str, json: bool, config: &Config) -> Result<i32, Stop> {
     let loaded = load(py, target, config, true)?;
     let routes = loaded.router.routes();
-    if json {
-        println!("{}", cli::routes_json(routes));
-    } else {
-        print!("{}", cli::routes_text(routes));
-    }
-    Ok(OK)
+    let text = if json { format!("{}\n", cli::routes_json(routes)) } else { cli::routes_text(routes) };
+    say(py, &text).map(|()| OK)
 }
 
 fn check(py: Python<'_>, target: &str, json: bool, config: &Config) -> Result<i32, Stop> {
     let loaded = load(py, target, config, true)?;
     let report = check_loaded(py, target, loaded)?;
-    if json {
-        println!("{}", report.json());
-    } else {
-        print!("{}", report.text());
-    }
+    say(py, &if json { format!("{}\n", report.json()) } else { report.text() })?;
     Ok(if report.ok { OK } else { FAILED })
 }
 

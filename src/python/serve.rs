@@ -7,26 +7,33 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pyo3::prelude::*;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 
 use super::command::{self, FAILED, Loaded, OK, Stop};
 use super::workers::{self, Report, StartError, Workers};
 use crate::config::Config;
 use crate::dispatch::{Pool, PoolOptions};
 use crate::http;
+use crate::logging;
 use crate::router::RouteId;
 use crate::server::{self, DrainEnd, ServerOptions};
+use crate::streams;
 use crate::task::{Task, answer_slot};
 
 /// How long workers may take to finish what the pool still holds, once every connection is gone.
 const JOIN_PATIENCE: Duration = Duration::from_secs(10);
 /// The same after a drain that was cut short: what runs then has been given up.
 const CUT_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long the end of a server waits for the log's last lines.
+pub const LOG_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The servers of this process, for `stats`.
 static SERVERS: Mutex<Vec<Weak<server::App>>> = Mutex::new(Vec::new());
@@ -39,9 +46,10 @@ pub fn serve(
     target: &str,
     loaded: Loaded,
     config: &Config,
+    ready_fd: Option<ReadyFd>,
     control: Option<Py<PyAny>>,
 ) -> Result<i32, Stop> {
-    start_logging(config);
+    logging::start(config).map_err(|error| Stop::could_not_run(format!("the log cannot be written: {error}")))?;
     let listeners = server::bind(config).map_err(|error| Stop::could_not_run(error.to_string()))?;
     let admin = server::bind_admin(config).map_err(|error| Stop::could_not_run(error.to_string()))?;
     let url = listeners[0].url();
@@ -49,19 +57,36 @@ pub fn serve(
     signals.call_method0("__enter__")?;
     let fds: (RawFd, RawFd) = signals.getattr("fds")?.extract()?;
     let (signal_fd, stop_fd) = (duplicate(fds.0)?, File::from(duplicate(fds.1)?));
+    let stop_asked = duplicate(fds.0)?;
 
     let outcome = run(py, target, loaded, config, Doors { listeners, admin, signal_fd, stop_fd }, |py, port| {
-        announce(config, port)?;
+        announce(config, ready_fd, port)?;
         match &control {
             // The program that started it has its own way to tell its user.
             Some(control) => drop(control.call_method1(py, "on_ready", (&url, signals.getattr("stop")?))?),
-            None => println!("polygil: serving {} on {url} with {}", shown(target), counted(config.workers, "worker")),
+            // Who closed standard output wants no ready line; whose reader or disk fails does.
+            None if streams::has_stdout() && py.detach(|| stdout_is_free(&stop_asked)) => {
+                let workers = counted(config.workers, "worker");
+                command::say(py, &format!("polygil: serving {} on {url} with {workers}\n", shown(target)))?;
+            }
+            None => {}
         }
         Ok(())
     });
     let none = py.None();
     signals.call_method1("__exit__", (&none, &none, &none))?;
+    py.detach(|| logging::flush(LOG_PATIENCE));
     outcome
+}
+
+/// Waits until standard output takes a line. False when a signal came first, from somebody who waits for this server to end.
+fn stdout_is_free(signals: &OwnedFd) -> bool {
+    let out = rustix::stdio::stdout();
+    let mut asked =
+        [PollFd::from_borrowed_fd(out, PollFlags::OUT), PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
+    while poll(&mut asked, None) == Err(Errno::INTR) {}
+    // Whatever else is said of it, the write will tell.
+    !asked[0].revents().is_empty() || asked[1].revents().is_empty()
 }
 
 /// What connects a server to the world.
@@ -208,20 +233,45 @@ fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{plural}")
 }
 
+/// The descriptor of `--ready-fd`, taken before anything else could get its number or be mistaken for it.
+pub struct ReadyFd {
+    number: RawFd,
+    file: File,
+}
+
+impl ReadyFd {
+    /// Takes it, if one is asked for. A standard stream has /dev/null in its place from now on, any other number is free.
+    pub fn take(config: &Config) -> Result<Option<Self>, Stop> {
+        let Some(number) = config.ready_fd else { return Ok(None) };
+        let failed = |error: std::io::Error| Stop::could_not_run(format!("--ready-fd {number}: {error}"));
+        // SAFETY: it is borrowed for this call only. A number that is not open makes the call fail.
+        let file = streams::duplicate(unsafe { BorrowedFd::borrow_raw(number) }).map_err(failed)?;
+        if number < streams::FIRST_FREE {
+            streams::give_away(number).map_err(failed)?;
+        } else {
+            // SAFETY: the number is open, as was just seen, and was given to be used and closed here; nothing else in the
+            // process owns it.
+            drop(unsafe { OwnedFd::from_raw_fd(number) });
+        }
+        Ok(Some(Self { number, file: File::from(file) }))
+    }
+
+    fn write(mut self, text: &str) -> Result<(), Stop> {
+        let number = self.number;
+        self.file
+            .write_all(text.as_bytes())
+            .map_err(|error| Stop::could_not_run(format!("--ready-fd {number}: {error}")))
+    }
+}
+
 /// The port, where scripts look for it.
-fn announce(config: &Config, port: Option<u16>) -> Result<(), Stop> {
+fn announce(config: &Config, ready_fd: Option<ReadyFd>, port: Option<u16>) -> Result<(), Stop> {
     let port = port.map_or_else(String::new, |port| format!("{port}\n"));
     if let Some(path) = &config.port_file {
         write_whole(path, &port)
             .map_err(|error| Stop::could_not_run(format!("--port-file {}: {error}", path.display())))?;
     }
-    if let Some(fd) = config.ready_fd {
-        // SAFETY: the number was given to be used and closed here; nothing else in the process owns it. One that is not open
-        // makes the write fail.
-        let mut file = unsafe { <File as std::os::fd::FromRawFd>::from_raw_fd(fd) };
-        file.write_all(port.as_bytes()).map_err(|error| Stop::could_not_run(format!("--ready-fd {fd}: {error}")))?;
-    }
-    Ok(())
+    ready_fd.map_or(Ok(()), |ready| ready.write(&port))
 }
 
 /// Readers see no file or a whole one.
@@ -248,10 +298,6 @@ fn duplicate(fd: RawFd) -> Result<OwnedFd, Stop> {
 fn request_id_prefix() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!("{:08x}{:04x}", since.as_secs() as u32, std::process::id() as u16)
-}
-
-fn start_logging(config: &Config) {
-    crate::logging::start(config);
 }
 
 /// What this process's servers say of themselves, as a JSON list.

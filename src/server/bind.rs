@@ -6,7 +6,7 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ use super::Signal;
 use super::env::{Listener, Peer};
 use super::socket::SmolStream;
 use crate::config::{Config, Place};
+use crate::streams;
 
 /// Opens the sockets that `config` asks for: its Unix socket if it names one, else its host and port.
 ///
@@ -191,6 +192,7 @@ impl Listener for SmolListener {
         match &self.0 {
             Kind::Tcp { listener, address } => {
                 let (stream, client) = listener.accept().await?;
+                let stream = off_standard_streams(stream)?;
                 // Answers are written whole: to wait for more to send only delays them.
                 // That either fails means that the client is gone, which the connection will find out by itself.
                 let _ = stream.get_ref().set_nodelay(true);
@@ -200,7 +202,7 @@ impl Listener for SmolListener {
             }
             Kind::Unix { listener, .. } => {
                 let (stream, _) = listener.accept().await?;
-                Ok((SmolStream::unix(stream), Peer::default()))
+                Ok((SmolStream::unix(off_standard_streams(stream)?), Peer::default()))
             }
         }
     }
@@ -225,6 +227,19 @@ impl Listener for SmolListener {
     fn place(&self) -> String {
         self.url()
     }
+}
+
+/// A handler that closes a standard stream frees its number, and the next connection gets it: then it gets what is printed, too.
+/// So the connection moves to another number, and /dev/null stays where it was.
+fn off_standard_streams<S: AsRawFd + AsFd + IntoRawFd + From<OwnedFd>>(stream: Async<S>) -> io::Result<Async<S>> {
+    if stream.get_ref().as_raw_fd() >= streams::FIRST_FREE {
+        return Ok(stream);
+    }
+    let stream = stream.into_inner()?;
+    let moved = streams::duplicate(&stream)?;
+    // /dev/null takes the number over in the same step in which the connection loses it.
+    streams::give_away(stream.into_raw_fd())?;
+    Async::new(S::from(moved))
 }
 
 /// Lets the kernel drop each packet to this listener that begins a connection, and pass those that finish a handshake.

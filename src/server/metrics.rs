@@ -77,7 +77,7 @@ impl Page<'_> {
 
 impl Collector for Once {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Overview { stats, pool, queue_depths, workers, io, .. } = &self.0;
+        let Overview { stats, pool, queue_depths, workers, io, log, .. } = &self.0;
         let mut page = Page(encoder);
         let ready = self.0.health == Health::Ready;
         page.gauge("ready", "1 while the server accepts and serves, else 0", i64::from(ready))?;
@@ -124,6 +124,10 @@ impl Collector for Once {
         )?;
         let handovers = [("taken", io.taken), ("given_back", io.given_back), ("taken_back", io.taken_back)];
         let help = "How often the I/O was taken by an idle worker, given back by it, and taken back from a slow one";
-        page.counters("io_handovers", help, "kind", handovers)
+        page.counters("io_handovers", help, "kind", handovers)?;
+
+        page.counter("log_lines_written", "Lines of the log that were written", log.lines_written)?;
+        let lost = [("access", log.access_lines_lost), ("other", log.lines_lost)];
+        page.counters("log_lines_lost", "Lines of the log that could not be written, or found no room", "kind", lost)
     }
 }

@@ -16,6 +16,7 @@ use super::stats::Stats;
 use super::{App, Named};
 use crate::dispatch;
 use crate::io::IoOverview;
+use crate::logging::{self, LogOverview};
 
 /// How a server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -100,6 +101,8 @@ pub struct Overview {
     pub workers: WorkersOverview,
     /// Who does the I/O.
     pub io: IoOverview,
+    /// The process's log.
+    pub log: LogOverview,
 }
 
 /// Waiting tasks by queue.
@@ -171,6 +174,7 @@ impl App {
                 running: running.collect(),
             },
             io: self.io.overview(),
+            log: logging::overview(),
         }
     }
 }
