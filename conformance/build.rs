@@ -5,12 +5,15 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 /// What is carried, seen from this directory; a directory with all that is in it.
-const CARRIED: [&str; 9] = [
+const CARRIED: [&str; 12] = [
     "INTERPRETING.md",
+    "MIRROR.md",
     "adapters",
     "app",
     "cases",
     "expectations",
+    "ideal",
+    "mirror",
     "schema",
     "setups.toml",
     "targets",
@@ -46,7 +49,7 @@ fn collect(path: &Path, name: &str, files: &mut Vec<(String, PathBuf)>) {
         return;
     }
     // A new file changes its directory. Where Python writes its caches that would be a build for every run.
-    if !["app", "adapters", "../python/polygil"].contains(&name) {
+    if !["app", "adapters", "ideal", "mirror", "../python/polygil"].contains(&name) {
         println!("cargo::rerun-if-changed={}", path.display());
     }
     for entry in std::fs::read_dir(path).expect("a directory") {

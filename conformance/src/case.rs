@@ -10,12 +10,15 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{frames, score};
 
 /// One topic of a suite: one TOML file.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a topic as a table")]
 pub struct CaseFile {
-    /// The suite: `dispatch`, `conversion`, `http` or `lifecycle`. It is the directory of the file, too.
+    /// The suite: `dispatch`, `conversion`, `http`, `lifecycle`, `wsgi` or `asgi`. It is the directory of the file, too.
     pub suite: String,
     /// The topic, which is the name of the file.
     pub topic: String,
@@ -96,6 +99,12 @@ pub struct Case {
     /// Field lines of `request`, without line ends.
     #[serde(default)]
     pub headers: Vec<String>,
+    /// What a mirror app plays, step by step; see MIRROR.md. `<<score>>` is where `send` has it.
+    #[serde(default)]
+    pub score: Vec<Value>,
+    /// What the mirror app must tell of it: a path to a rule.
+    #[serde(default)]
+    pub told: score::Told,
     /// Content of `request`.
     pub body: Option<String>,
     /// The bytes to send, exactly, in one write. `<<…>>` are templates; see INTERPRETING.md.
@@ -152,6 +161,9 @@ impl Answers {
 pub struct Outcome {
     /// The answers.
     pub expect: Answers,
+    /// What the mirror app must tell.
+    #[serde(default)]
+    pub told: score::Told,
     /// What must hold of the connection afterwards; `open` without one.
     #[serde(default)]
     pub after: After,
@@ -192,6 +204,9 @@ pub struct Expect {
     pub length: Option<u64>,
     /// How the end of the content is told.
     pub framing: Option<Framing>,
+    /// The connection ends before the content's end is told, so that nobody takes it for whole.
+    #[serde(default)]
+    pub cut: bool,
     /// The interim answers (1xx) before it, in order; without it, any.
     pub interim: Option<Vec<u16>>,
     /// The method that it answers; without it, that of the first request sent for the first answer, and GET for the others.
@@ -325,6 +340,11 @@ pub struct Step {
     /// Field lines of `request`.
     #[serde(default)]
     pub headers: Vec<String>,
+    /// See [`Case::score`].
+    #[serde(default)]
+    pub score: Vec<Value>,
+    /// The call that `score`, `flag` and `told` are about, by a name of the case's own; the connection's without it.
+    pub call: Option<String>,
     /// Content of `request`.
     pub body: Option<String>,
     /// The bytes to send, exactly.
@@ -338,6 +358,18 @@ pub struct Step {
     /// Close the connection with a reset, without reading.
     #[serde(default)]
     pub abort: bool,
+    /// Close the socket, both ways at once; what the server sends from now on is answered by a reset.
+    #[serde(default)]
+    pub leave: bool,
+    /// Wait until what came and is not read yet contains these bytes.
+    pub arrives: Option<String>,
+    /// Let the score go on that waits for this flag.
+    pub flag: Option<String>,
+    /// What the mirror app must have told by now, or tells soon.
+    #[serde(default)]
+    pub told: score::Told,
+    /// Read a WebSocket message, and judge it.
+    pub message: Option<frames::Expected>,
     /// Milliseconds in which nothing may arrive, and the connection stays open.
     pub silent_ms: Option<u64>,
     /// Read an answer, and judge it.

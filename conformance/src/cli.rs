@@ -122,7 +122,14 @@ fn level(text: &str) -> Result<Level, String> {
 
 impl Selection {
     /// The cases selected; an error where there is none, or where a part of the selection selects none.
-    pub fn of<'a>(&self, suite: &'a Suite) -> Result<Vec<&'a Loaded>, String> {
+    ///
+    /// Where neither a suite nor an id is named, those of `own`; or, where that is empty, all that any HTTP server with the app may be
+    /// held against: not `wsgi` and `asgi`, which need a server for apps of that kind.
+    pub fn of<'a>(&self, suite: &'a Suite, own: &[String]) -> Result<Vec<&'a Loaded>, String> {
+        let any = self.suite.is_empty() && self.id.is_empty();
+        let by_default = |name: &String| {
+            if own.is_empty() { !["wsgi", "asgi"].contains(&name.as_str()) } else { own.contains(name) }
+        };
         let suites: BTreeSet<&str> = suite.cases.iter().map(|case| case.suite.as_str()).collect();
         if let Some(name) = self.suite.iter().find(|name| !suites.contains(name.as_str())) {
             let known: Vec<&str> = suites.into_iter().collect();
@@ -132,7 +139,8 @@ impl Selection {
             return Err(format!("--id {pattern}: no case has such an id; `list` shows those that there are"));
         }
         let selected = |case: &&Loaded| {
-            (self.suite.is_empty() || self.suite.contains(&case.suite))
+            (!any || by_default(&case.suite))
+                && (self.suite.is_empty() || self.suite.contains(&case.suite))
                 && (self.level.is_empty() || self.level.contains(&case.level))
                 && (self.id.is_empty() || self.id.iter().any(|pattern| fits(pattern, &case.id)))
         };
@@ -233,7 +241,8 @@ pub fn main() -> Result<u8, String> {
         Command::Minimize(arguments) => minimize_command(&suite, &arguments),
         Command::Fuzz(arguments) => fuzz_command(&suite, &arguments),
         Command::List(selection) => {
-            for case in selection.of(&suite)? {
+            let all: Vec<String> = suite.cases.iter().map(|case| case.suite.clone()).collect();
+            for case in selection.of(&suite, &all)? {
                 sayln!("{}\t{}\t{}\t{}", case.id, case.level.name(), case.source, case.case.title);
             }
             Ok(AS_EXPECTED)
@@ -250,7 +259,7 @@ pub fn schema() -> String {
 
 fn run_command(suite: &Suite, arguments: &RunArgs) -> Result<u8, String> {
     let (launcher, name) = arguments.which.launcher(suite)?;
-    let cases = arguments.selection.of(suite)?;
+    let cases = arguments.selection.of(suite, launcher.suites())?;
     let patience = Duration::from_secs(arguments.patience);
     let first = preflight(suite, &launcher, &cases, patience).map_err(|why| format!("{name}: {why}"))?;
     let progress = ProgressBar::new(cases.len() as u64);
@@ -296,8 +305,8 @@ fn preflight(
 ) -> Result<Option<(String, Server)>, String> {
     // The plain setup if any case runs in it, since it is the one that every server can be started with.
     let needed = || cases.iter().filter(|case| needs_server(case));
-    let setup =
-        needed().find(|case| case.setup == "default").or_else(|| needed().next()).map(|case| case.setup.as_str());
+    let is_plain = |case: &&&Loaded| case.setup == "default" || suite.setups[&case.setup].is_plain_mirror();
+    let setup = needed().find(is_plain).or_else(|| needed().next()).map(|case| case.setup.as_str());
     let Some(setup) = setup else { return launcher.finds_program().map(|()| None) };
     match launcher.launch(setup, &suite.setups[setup]) {
         Ok(server) => {
@@ -316,17 +325,17 @@ pub fn save(path: &Path, text: &str) -> Result<(), String> {
 }
 
 fn table_command(suite: &Suite, arguments: &TableArgs) -> Result<u8, String> {
-    let cases = arguments.selection.of(suite)?;
     let patience = Duration::from_secs(arguments.patience);
     let mut launchers = Vec::new();
     // All of them, before an hour goes by for a table that has a hole.
     for name in &arguments.targets {
         let launcher = Launcher { source: Launcher::target(name, &suite.root)?, root: suite.root.clone(), apps: None };
+        let cases = arguments.selection.of(suite, launcher.suites())?;
         preflight(suite, &launcher, &cases, patience).map_err(|why| format!("{name}: {why}"))?;
-        launchers.push((name, launcher));
+        launchers.push((name, launcher, cases));
     }
     let mut columns = Vec::new();
-    for (name, launcher) in launchers {
+    for (name, launcher, cases) in launchers {
         let context = Context { suite, launcher: &launcher, liveness: true, patience };
         let results = run::run(context, &cases, None, arguments.jobs, &|_| ());
         let run = Run { server: name.clone(), results, stale: Vec::new() };

@@ -138,6 +138,27 @@ impl Client {
         }
     }
 
+    /// Takes what `parse` finds at the start of what came: it, and how many bytes it took; None where more are needed.
+    pub fn take<T>(
+        &mut self,
+        within: Duration,
+        parse: impl Fn(&[u8]) -> Result<Option<(T, usize)>, String>,
+    ) -> Result<T, Missing> {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some((taken, length)) = parse(&self.buffer).map_err(Missing::Malformed)? {
+                self.buffer.drain(..length);
+                return Ok(taken);
+            }
+            if self.ending != Ending::Open {
+                return Err(Missing::Ended(self.ending));
+            }
+            if !self.fill(deadline) {
+                return Err(Missing::Late);
+            }
+        }
+    }
+
     /// Waits for the end of the connection; whether it came, and nothing before it.
     pub fn wait_for_end(&mut self, within: Duration) -> bool {
         let deadline = Instant::now() + within;

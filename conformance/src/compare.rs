@@ -167,7 +167,7 @@ fn recorded(case: &Loaded, live: &Live) -> Result<Option<Exchange>, String> {
     if case.setup != "default" || case.case.half_close {
         return Ok(None);
     }
-    let values = Values { host: live.server.address.to_string(), number: None };
+    let values = Values { host: live.server.address.to_string(), ..Values::default() };
     let Some(bytes) = case.bytes(&values)? else { return Ok(None) };
     let count = outcomes(case).iter().map(|(_, outcome)| outcome.expect.list().len()).max().unwrap_or(1);
     Ok(Some(observe(live.server.address, &live.probe, &case.id, &bytes, count, PATIENCE)))
@@ -175,7 +175,7 @@ fn recorded(case: &Loaded, live: &Live) -> Result<Option<Exchange>, String> {
 
 /// Writes what a server answers to the suite's requests.
 pub fn record_command(suite: &Suite, arguments: &RecordArgs) -> Result<u8, String> {
-    let cases = arguments.selection.of(suite)?;
+    let cases = arguments.selection.of(suite, &[])?;
     let mut side = Side::open(&arguments.side, suite)?;
     let exchanges = some_of(side.exchanges(&cases)?, &arguments.side)?;
     if let Some(why) = side.gone() {
@@ -188,7 +188,7 @@ pub fn record_command(suite: &Suite, arguments: &RecordArgs) -> Result<u8, Strin
 
 /// Tells two sides apart.
 pub fn compare_command(suite: &Suite, arguments: &CompareArgs) -> Result<u8, String> {
-    let cases = arguments.selection.of(suite)?;
+    let cases = arguments.selection.of(suite, &[])?;
     let mut left = Side::open(&arguments.reference, suite)?;
     let mut right = Side::open(&arguments.candidate, suite)?;
     let ours = some_of(left.exchanges(&cases)?, &arguments.reference)?;
@@ -236,7 +236,7 @@ pub fn fuzz_command(suite: &Suite, arguments: &FuzzArgs) -> Result<u8, String> {
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let seed = arguments.seed.unwrap_or(clock);
     sayln!("seed {seed}");
-    let values = Values { host: "<<host>>".into(), number: None };
+    let values = Values { host: "<<host>>".into(), ..Values::default() };
     // Not the large ones, and none that a server sleeps over.
     let small = |case: &&Loaded| case.setup == "default" && case.suite == "http" && !case.id.contains("slow");
     let requests = suite.cases.iter().filter(small).filter_map(|case| case.bytes(&values).ok().flatten());

@@ -8,12 +8,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::case::{After, Expect, Load, Step};
+use crate::case::{After, Expect, Load, Outcome, Step};
 use crate::client::{Client, Ending, Event, Missing};
+use crate::frames;
 use crate::judge::broken;
 use crate::preflight::{Probe, of_io};
 use crate::process;
-use crate::response::{Response, lossy};
+use crate::response::{Response, lossy, parse_cut};
+use crate::score;
 use crate::server::{Launcher, Server};
 use crate::suite::{Loaded, Suite, outcomes};
 use crate::template::{Values, expand, request};
@@ -41,6 +43,8 @@ pub struct Context<'a> {
 /// What came of a case.
 struct Seen {
     clients: Vec<(String, Client)>,
+    /// What happened on connections that were left.
+    left: Vec<(String, Vec<Event>)>,
     answers: Vec<Response>,
     verdict: Verdict,
     reasons: Vec<String>,
@@ -51,12 +55,14 @@ struct Seen {
 /// Runs one case and judges it.
 pub fn run_case(context: Context<'_>, loaded: &Loaded, server: &mut Server) -> CaseResult {
     let started = Instant::now();
-    let values = Values { host: server.address.to_string(), number: None };
+    let call = score::new_call();
+    let score = score::fields(&loaded.case.score, &format!("{call}-a"));
+    let values = Values { host: server.address.to_string(), number: None, score };
     let patience = context.patience;
     let mut seen = if loaded.case.steps.is_empty() {
-        one_exchange(context, loaded, server, &values)
+        one_exchange(context, loaded, server, &values, &call)
     } else {
-        Steps::new(context, loaded, server, &values).run()
+        Steps::new(context, loaded, server, &values, &call).run()
     };
     // A case that ends its server leaves nothing to try.
     let ended = loaded.case.steps.iter().any(|step| step.signal.is_some() || step.exit.is_some());
@@ -83,7 +89,11 @@ pub fn run_case(context: Context<'_>, loaded: &Loaded, server: &mut Server) -> C
         verdict: seen.verdict,
         reasons: seen.reasons,
         ending: seen.clients.last().map_or(Ending::Open, |(_, client)| client.ending),
-        exchange: seen.clients.into_iter().map(|(name, client)| (name, client.events)).collect(),
+        exchange: seen
+            .left
+            .into_iter()
+            .chain(seen.clients.into_iter().map(|(name, client)| (name, client.events)))
+            .collect(),
         answers: seen.answers,
         took_ms: started.elapsed().as_millis() as u64,
         known: None,
@@ -119,10 +129,11 @@ fn afterwards(client: &mut Client, after: After, context: Context<'_>, values: &
     }
 }
 
-fn one_exchange(context: Context<'_>, loaded: &Loaded, server: &Server, values: &Values) -> Seen {
+fn one_exchange(context: Context<'_>, loaded: &Loaded, server: &Server, values: &Values, call: &str) -> Seen {
     let patience = context.patience;
     let failed = |reason: String| Seen {
         clients: Vec::new(),
+        left: Vec::new(),
         answers: Vec::new(),
         verdict: Verdict::Failed,
         reasons: vec![reason],
@@ -153,11 +164,21 @@ fn one_exchange(context: Context<'_>, loaded: &Loaded, server: &Server, values: 
             Err(why) => missing = Some(why),
         }
     }
+    // An answer without its end: right where an outcome says so.
+    let cut = match missing {
+        Some(Missing::Ended(_)) => parse_cut(client.left_over()),
+        _ => None,
+    };
     let mut reasons = Vec::new();
     for (verdict, outcome) in &outcomes {
         let expected = outcome.expect.list();
         let mut wrong = Vec::new();
-        if expected.len() != answers.len() {
+        let is_cut = expected.last().is_some_and(|expect| expect.cut);
+        let mut answers = answers.clone();
+        answers.extend(cut.clone().filter(|_| is_cut && answers.len() + 1 == expected.len()));
+        if is_cut && cut.is_none() {
+            wrong.push("the answer is whole, and should be cut".into());
+        } else if expected.len() != answers.len() {
             wrong.push(match &missing {
                 Some(missing) if answers.len() < expected.len() => format!("answer {}: {missing}", answers.len() + 1),
                 _ => format!("{} answers came, not {}", answers.len(), expected.len()),
@@ -170,23 +191,72 @@ fn one_exchange(context: Context<'_>, loaded: &Loaded, server: &Server, values: 
             wrong.extend(broken(response, expect, values).into_iter().map(|rule| format!("{place}{rule}")));
         }
         if wrong.is_empty() {
-            let found = afterwards(&mut client, outcome.after, context, values);
+            let found = if is_cut { Ok(()) } else { afterwards(&mut client, outcome.after, context, values) };
+            let found = found
+                .map_err(Untold::from)
+                .and_then(|()| told(outcome, loaded, server, call, answers.last(), values, patience));
             match found {
                 Ok(()) => {
                     let alive = outcome.after == After::Open;
                     let clients = vec![("a".to_owned(), client)];
                     let reasons =
                         if verdict.passes() { Vec::new() } else { vec!["the server does not implement it".into()] };
-                    return Seen { clients, answers, verdict: *verdict, reasons, alive };
+                    let left = Vec::new();
+                    return Seen { clients, left, answers, verdict: *verdict, reasons, alive };
                 }
-                Err(why) => wrong.push(why),
+                Err(Untold::Wrong(why)) => wrong.push(why),
+                Err(Untold::Unknown) => {
+                    let reasons = vec![NO_FOLDER.to_owned()];
+                    let (clients, left) = (vec![("a".to_owned(), client)], Vec::new());
+                    return Seen { clients, left, answers, verdict: Verdict::Skipped, reasons, alive: false };
+                }
             }
         }
         if reasons.is_empty() {
             reasons = wrong;
         }
     }
-    Seen { clients: vec![("a".into(), client)], answers, verdict: Verdict::Failed, reasons, alive: false }
+    let left = Vec::new();
+    Seen { clients: vec![("a".into(), client)], left, answers, verdict: Verdict::Failed, reasons, alive: false }
+}
+
+/// Why what the mirror app told does not fit.
+enum Untold {
+    /// It is not as it should be.
+    Wrong(String),
+    /// Nobody said where the app writes it.
+    Unknown,
+}
+
+impl From<String> for Untold {
+    fn from(why: String) -> Self {
+        Untold::Wrong(why)
+    }
+}
+
+/// Why a case is skipped whose app tells something in a file.
+const NO_FOLDER: &str =
+    "what the mirror app tells behind its answer is in a folder: start the server, and this, with MIRROR_FOLDER=DIR";
+
+/// Holds what the mirror app told against the outcome: in the answer where the score ends with `tell`, else in its file.
+fn told(
+    outcome: &Outcome,
+    loaded: &Loaded,
+    server: &Server,
+    call: &str,
+    answer: Option<&Response>,
+    values: &Values,
+    patience: Duration,
+) -> Result<(), Untold> {
+    if outcome.told.is_empty() {
+        return Ok(());
+    }
+    let is_tell = |step: &serde_json::Value| step == "tell" || step.get(0).is_some_and(|name| name == "tell");
+    match (loaded.case.score.last().is_some_and(is_tell), answer, &server.folder) {
+        (true, Some(answer), _) => Ok(score::check_answer(&outcome.told, &answer.body, values)?),
+        (_, _, Some(folder)) => Ok(score::check_file(&outcome.told, folder, &format!("{call}-a"), values, patience)?),
+        _ => Err(Untold::Unknown),
+    }
 }
 
 /// The first word of the bytes.
@@ -201,7 +271,10 @@ struct Steps<'a> {
     loaded: &'a Loaded,
     server: &'a mut Server,
     values: &'a Values,
+    /// What the calls of this run of the case are named after.
+    call: &'a str,
     clients: Vec<(String, Client)>,
+    left: Vec<(String, Vec<Event>)>,
     /// The methods of requests that wait for their answers, by connection.
     asked: HashMap<String, VecDeque<String>>,
     answers: Vec<Response>,
@@ -209,13 +282,24 @@ struct Steps<'a> {
 }
 
 impl<'a> Steps<'a> {
-    fn new(context: Context<'a>, loaded: &'a Loaded, server: &'a mut Server, values: &'a Values) -> Self {
-        let (clients, asked) = (Vec::new(), HashMap::new());
-        Self { context, loaded, server, values, clients, asked, answers: Vec::new(), reasons: Vec::new() }
+    fn new(
+        context: Context<'a>,
+        loaded: &'a Loaded,
+        server: &'a mut Server,
+        values: &'a Values,
+        call: &'a str,
+    ) -> Self {
+        let (clients, left, asked) = (Vec::new(), Vec::new(), HashMap::new());
+        Self { context, loaded, server, values, call, clients, left, asked, answers: Vec::new(), reasons: Vec::new() }
     }
 
     fn run(mut self) -> Seen {
         let steps = &self.loaded.case.steps;
+        let needs_folder = steps.iter().any(|step| step.flag.is_some() || !step.told.is_empty());
+        if needs_folder && self.server.folder.is_none() {
+            self.reasons.push(NO_FOLDER.into());
+            return self.seen(Verdict::Skipped);
+        }
         for (number, step) in steps.iter().enumerate() {
             if let Err(why) = self.step(step) {
                 self.reasons.push(format!("step {}: {why}", number + 1));
@@ -237,7 +321,12 @@ impl<'a> Steps<'a> {
                 verdict = Verdict::Unimplemented;
             }
         }
-        Seen { clients: self.clients, answers: self.answers, verdict, reasons: self.reasons, alive: false }
+        self.seen(verdict)
+    }
+
+    fn seen(self, verdict: Verdict) -> Seen {
+        let Self { clients, left, answers, reasons, .. } = self;
+        Seen { clients, left, answers, verdict, reasons, alive: false }
     }
 
     fn step(&mut self, step: &Step) -> Result<(), String> {
@@ -245,9 +334,11 @@ impl<'a> Steps<'a> {
             std::thread::sleep(Duration::from_millis(pause));
         }
         let name = step.on.clone().unwrap_or("a".into());
+        let call = format!("{}-{}", self.call, step.call.as_deref().unwrap_or(&name));
+        let values = Values { score: score::fields(&step.score, &call), ..self.values.clone() };
         let bytes = match (&step.send, &step.request) {
-            (Some(send), _) => Some(expand(send, self.values)?),
-            (_, Some(line)) => Some(request(line, &step.headers, step.body.as_deref(), self.values)?),
+            (Some(send), _) => Some(expand(send, &values)?),
+            (_, Some(line)) => Some(request(line, &step.headers, step.body.as_deref(), &values)?),
             _ => None,
         };
         if let Some(bytes) = bytes {
@@ -265,6 +356,23 @@ impl<'a> Steps<'a> {
         if step.abort {
             self.client(&name)?.abort();
         }
+        if step.leave
+            && let Some(at) = self.clients.iter().position(|(given, _)| *given == name)
+        {
+            let (name, mut client) = self.clients.remove(at);
+            client.events.push(Event::Aborted);
+            self.left.push((name, std::mem::take(&mut client.events)));
+        }
+        if let (Some(flag), Some(folder)) = (&step.flag, &self.server.folder) {
+            score::raise_flag(folder, &call, flag)?;
+        }
+        if let Some(text) = &step.arrives {
+            let wanted = expand(text, self.values)?;
+            let within = self.context.patience;
+            let found = |bytes: &[u8]| bytes.windows(wanted.len()).any(|window| window == wanted).then_some(((), 0));
+            let arrived = self.client(&name)?.take(within, |bytes| Ok(found(bytes)));
+            arrived.map_err(|missing| format!("{text:?} does not arrive: {missing}"))?;
+        }
         if let Some(silence) = step.silent_ms
             && !self.client(&name)?.is_silent(Duration::from_millis(silence))
         {
@@ -277,6 +385,12 @@ impl<'a> Steps<'a> {
             let (values, context) = (self.values, self.context);
             afterwards(self.client(&name)?, after, context, values)?;
         }
+        if let Some(expected) = &step.message {
+            self.message(&name, expected)?;
+        }
+        if let (Some(folder), false) = (&self.server.folder, step.told.is_empty()) {
+            score::check_file(&step.told, folder, &call, self.values, self.context.patience)?;
+        }
         if let Some(load) = &step.load {
             run_load(load, self.server, self.values, self.context.patience)?;
         }
@@ -287,12 +401,37 @@ impl<'a> Steps<'a> {
         let within = self.loaded.case.within_ms.map_or(self.context.patience, Duration::from_millis);
         let asked = self.asked.get_mut(name).and_then(VecDeque::pop_front);
         let method = expect.to.clone().or(asked).unwrap_or("GET".into());
-        let response = self.client(name)?.answer(&method, within).map_err(|missing| missing.to_string())?;
+        let answered = self.client(name)?.answer(&method, within);
+        let response = match (answered, expect.cut) {
+            (Ok(_), true) => return Err("the answer is whole, and should be cut".into()),
+            (Err(Missing::Ended(_)), true) => {
+                let client = self.client(name)?;
+                let response = parse_cut(client.left_over()).ok_or("the answer has no head")?;
+                client.take(within, |bytes| Ok(Some(((), bytes.len())))).map_err(|missing| missing.to_string())?;
+                response
+            }
+            (answered, _) => answered.map_err(|missing| missing.to_string())?,
+        };
         let wrong = broken(&response, expect, self.values);
         self.answers.push(response);
         // The exchange goes on: later answers are part of what the report shows.
         self.reasons.extend(wrong);
         Ok(())
+    }
+
+    /// Reads a WebSocket message; pings of the server are passed over.
+    fn message(&mut self, name: &str, expected: &frames::Expected) -> Result<(), String> {
+        let bytes = expected.bytes.as_ref().map(|bytes| expand(bytes, self.values)).transpose()?;
+        let within = self.context.patience;
+        loop {
+            let message = self.client(name)?.take(within, frames::parse).map_err(|missing| match missing {
+                Missing::Malformed(rule) => format!("what came is no message: {rule}"),
+                other => format!("no message: {}", other.to_string().replace("a whole answer", "a whole message")),
+            })?;
+            if !matches!(message, frames::Message::Ping(_)) {
+                return expected.broken(&message, bytes).map_or(Ok(()), Err);
+            }
+        }
     }
 
     fn client(&mut self, name: &str) -> Result<&mut Client, String> {

@@ -2,7 +2,8 @@
 //!
 //! The way of a case: [`case`] is its format, [`data`] says where the files are, [`suite`] reads and completes them, [`server`] starts what it runs against,
 //! [`exec`] sends and reads ([`client`], [`response`]) and compares ([`judge`]), [`run`] does that for many at once, [`expectations`]
-//! says which deviations are known, [`report`] tells people and machines.
+//! says which deviations are known, [`report`] tells people and machines. A server for Python apps is judged from the app's side, too:
+//! [`score`] says what a mirror app plays and holds what it tells against rules, [`frames`] reads WebSocket messages.
 //!
 //! Without a judgement, [`transcript`] records what a server answers, [`difference`] tells two servers apart and groups what it finds,
 //! [`minimize`] shrinks a request to what matters, [`fuzz`] makes requests that nobody wrote, and [`table`] sets servers side by side.
@@ -21,6 +22,7 @@ pub mod data;
 pub mod difference;
 pub mod exec;
 pub mod expectations;
+pub mod frames;
 pub mod fuzz;
 pub mod interrupt;
 pub mod judge;
@@ -32,6 +34,7 @@ pub mod process;
 pub mod report;
 pub mod response;
 pub mod run;
+pub mod score;
 pub mod server;
 pub mod shell;
 pub mod suite;

@@ -223,6 +223,37 @@ fn parse_chunks(bytes: &[u8], mut at: usize, mut response: Response) -> Result<P
     }
 }
 
+/// Reads an answer whose connection has ended before its content did: what there is of it; None where not even its head is whole.
+pub fn parse_cut(bytes: &[u8]) -> Option<Response> {
+    let mut at = 0;
+    let mut interim = Vec::new();
+    loop {
+        let head = parse_head(&bytes[at..]).ok()??;
+        at += head.length;
+        let mut response = head.response;
+        if (100..200).contains(&response.status) && response.status != 101 {
+            interim.push(response.status);
+            continue;
+        }
+        response.interim = interim;
+        if response.members("transfer-encoding").is_empty() {
+            response.framing = Framing::Length;
+            response.body = bytes[at..].to_vec();
+            return Some(response);
+        }
+        response.framing = Framing::Chunked;
+        // Whole chunks, and what there is of the last one.
+        while let Some(end) = bytes[at..].windows(2).position(|window| window == b"\r\n") {
+            let digits = latin1(bytes[at..at + end].split(|byte| *byte == b';').next().unwrap_or(b""));
+            let Ok(size) = usize::from_str_radix(&digits, 16) else { break };
+            at += end + 2;
+            response.body.extend_from_slice(&bytes[at..bytes.len().min(at + size)]);
+            at = bytes.len().min(at + size + 2);
+        }
+        return Some(response);
+    }
+}
+
 /// Bytes as ISO-8859-1: every byte survives.
 pub fn latin1(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| char::from(*byte)).collect()
@@ -272,6 +303,17 @@ mod tests {
             (Framing::Close, &b"all"[..], true)
         );
         assert_eq!(whole(b"HTTP/1.1 204 No Content\r\n\r\n", "GET").0.framing, Framing::None);
+    }
+
+    #[test]
+    fn what_there_is_of_a_cut_answer_is_read() {
+        let body = |bytes: &[u8]| parse_cut(bytes).map(|response| response.body);
+        assert_eq!(body(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab"), Some(b"ab".to_vec()));
+        assert_eq!(
+            body(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n5\r\nbc"),
+            Some(b"abc".to_vec())
+        );
+        assert_eq!(body(b"HTTP/1.1 200 OK\r\nContent-Le"), None);
     }
 
     #[test]

@@ -70,11 +70,11 @@ fn run_one(
             Arc::new(launched.map(Mutex::new))
         })
         .clone();
-    let address = match &*server {
-        Ok(server) => server.lock().expect("no thread panics").address,
+    let mut mine = match &*server {
+        Ok(server) => server.lock().expect("no thread panics").borrowed(),
         Err(why) => return no_server(case, why),
     };
-    let result = run_case(context, case, &mut Server { address, process: None });
+    let result = run_case(context, case, &mut mine);
     let is_mine = !matches!(context.launcher.source, Source::Address(_));
     if result.verdict == Verdict::Failed && is_mine {
         // It may have brought the server down, or another case may have: the next ones get a new one.
@@ -102,7 +102,7 @@ fn run_alone(context: Context<'_>, case: &Loaded) -> CaseResult {
             }
         }
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        return run_case(context, case, &mut Server { address: nowhere, process: None });
+        return run_case(context, case, &mut Server { address: nowhere, process: None, folder: None });
     }
     match context.launcher.launch(&case.setup, &context.suite.setups[&case.setup]) {
         Ok(mut server) => run_case(context, case, &mut server),

@@ -4,6 +4,7 @@
 //! report shows the end when it does not start. Nothing here knows any server: what differs between them is data in `targets/`.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::unix::fs::FileExt;
@@ -16,6 +17,7 @@ use serde::Deserialize;
 
 use crate::interrupt::{self, STOP_TIMEOUT};
 use crate::preflight::of_io;
+use crate::score::FOLDER_VARIABLE;
 use crate::shell::replaced_by_last;
 use crate::suite::{Setup, parse_file};
 
@@ -45,6 +47,9 @@ pub struct Target {
     /// Arguments that print its version.
     #[serde(default)]
     pub version: Vec<String>,
+    /// The suites that it is held against where the command line names none; those of a server for polygil's own apps without it.
+    #[serde(default)]
+    pub suites: Vec<String>,
     /// The Python package whose version it is, where the program does not say.
     pub package: Option<String>,
 }
@@ -124,6 +129,14 @@ impl Launcher {
         addresses.next().ok_or_else(|| format!("{url} has no address"))
     }
 
+    /// The suites that the server is held against where none is named.
+    pub fn suites(&self) -> &[String] {
+        match &self.source {
+            Source::Target(target) => &target.suites,
+            Source::Address(_) | Source::Command(_) => &[],
+        }
+    }
+
     /// Reads `targets/<name>.toml`.
     pub fn target(name: &str, root: &Path) -> Result<Source, String> {
         parse_file(&root.join(format!("targets/{name}.toml"))).map(|target| Source::Target(Box::new(target)))
@@ -137,10 +150,14 @@ impl Launcher {
                     "the setup {name} needs a server that the runner starts"
                 )));
             }
-            Source::Command(line) if name == "default" => {
+            Source::Command(line) if name == "default" || setup.is_mirror() => {
                 let mut command = Command::new("sh");
                 command.arg("-c").arg(replaced_by_last(&line.replace("<<port>>", &port.to_string())));
                 command.env("PORT", port.to_string());
+                if setup.is_mirror() {
+                    command.env("PYTHONPATH", self.with_mirror());
+                }
+                command.envs(&setup.env);
                 return Ok(command);
             }
             Source::Command(_) => {
@@ -179,7 +196,16 @@ impl Launcher {
             command.env_remove(variable);
         }
         command.envs(target.env.iter().map(|(name, value)| (name, fill(value))));
+        command.envs(&setup.env);
         Ok(command)
+    }
+
+    /// The folder of the mirror apps, in front of what Python looks through already.
+    fn with_mirror(&self) -> OsString {
+        let own = std::env::var_os("PYTHONPATH").unwrap_or_default();
+        let paths = std::iter::once(self.root.join("mirror"))
+            .chain(std::env::split_paths(&own).filter(|path| !path.as_os_str().is_empty()));
+        std::env::join_paths(paths).unwrap_or(own)
     }
 
     /// Whether the server has what this setup asks for, as far as its target file says.
@@ -189,8 +215,11 @@ impl Launcher {
 
     /// Starts a server for this setup, or takes the one that runs, and waits until it accepts connections.
     pub fn launch(&self, name: &str, setup: &Setup) -> Result<Server, NoServer> {
-        if let (Source::Address(address), "default") = (&self.source, name) {
-            return Ok(Server { address: *address, process: None });
+        if let Source::Address(address) = &self.source
+            && (name == "default" || setup.is_plain_mirror())
+        {
+            let folder = std::env::var_os(FOLDER_VARIABLE).map(PathBuf::from);
+            return Ok(Server { address: *address, process: None, folder });
         }
         let mut last = String::new();
         // Between choosing a port and the server's bind somebody else may take it.
@@ -206,8 +235,9 @@ impl Launcher {
 
     /// Starts a server on this port.
     pub fn launch_on(&self, name: &str, setup: &Setup, port: u16) -> Result<Server, NoServer> {
-        let mut server =
-            Server { address: SocketAddr::from(([127, 0, 0, 1], port)), process: Some(self.spawn(name, setup, port)?) };
+        let process = self.spawn(name, setup, port)?;
+        let folder = Some(process.folder.path().to_owned());
+        let mut server = Server { address: SocketAddr::from(([127, 0, 0, 1], port)), process: Some(process), folder };
         let started = Instant::now();
         loop {
             if TcpStream::connect_timeout(&server.address, Duration::from_secs(1)).is_ok() {
@@ -233,12 +263,15 @@ impl Launcher {
         let log = tempfile::tempfile().map_err(failed)?;
         let output = log.try_clone().map_err(failed)?;
         let errors: File = log.try_clone().map_err(failed)?;
+        let folder = tempfile::tempdir().map_err(failed)?;
+        interrupt::remember(folder.path());
+        command.env(FOLDER_VARIABLE, folder.path());
         let program = command.get_program().to_owned();
         let child = interrupt::spawn(command.stdin(Stdio::null()).stdout(output).stderr(errors));
         let child = child.map_err(|error| {
             NoServer::DidNotStart(format!("the program {} cannot be started: {}", program.display(), of_io(&error)))
         })?;
-        Ok(Process { child, log })
+        Ok(Process { child, log, folder })
     }
 
     /// Whether the program that would be started is there; the error is one line.
@@ -314,6 +347,8 @@ pub fn free_port() -> u16 {
 pub struct Process {
     child: Child,
     log: File,
+    /// Where a mirror app writes what it has to tell.
+    folder: tempfile::TempDir,
 }
 
 impl Process {
@@ -360,9 +395,16 @@ pub struct Server {
     pub address: SocketAddr,
     /// The process, where the runner started it.
     pub process: Option<Process>,
+    /// Where a mirror app writes what it has to tell, if that is known.
+    pub folder: Option<PathBuf>,
 }
 
 impl Server {
+    /// The same server, for a case that only uses it.
+    pub fn borrowed(&self) -> Server {
+        Server { address: self.address, process: None, folder: self.folder.clone() }
+    }
+
     /// Its exit status, if it is a process that has ended.
     pub fn exited(&mut self) -> Option<ExitStatus> {
         self.process.as_mut().and_then(Process::exited)

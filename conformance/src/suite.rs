@@ -24,6 +24,21 @@ pub struct Setup {
     /// Option to value, both as the reference's command line names them; a target says how to pass them on.
     #[serde(default)]
     pub options: BTreeMap<String, String>,
+    /// Variables of the environment.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+}
+
+impl Setup {
+    /// Whether a server needs nothing but a mirror app for it, and perhaps variables of the environment.
+    pub fn is_mirror(&self) -> bool {
+        self.app.starts_with("mirror_") && self.options.is_empty()
+    }
+
+    /// Whether a mirror app that somebody has started already is right for it.
+    pub fn is_plain_mirror(&self) -> bool {
+        self.is_mirror() && self.env.is_empty()
+    }
 }
 
 /// A case with everything filled in.
@@ -89,7 +104,12 @@ impl Suite {
         let about: About = if about.is_file() { parse_file(&about)? } else { About::default() };
         let mut setups: BTreeMap<String, Setup> =
             if about.start.is_some() && !setups.is_file() { BTreeMap::new() } else { parse_file(&setups)? };
-        let plain = Setup { about: "As `start` says".into(), app: String::new(), options: BTreeMap::new() };
+        let plain = Setup {
+            about: "As `start` says".into(),
+            app: String::new(),
+            options: BTreeMap::new(),
+            env: BTreeMap::new(),
+        };
         setups.entry("default".into()).or_insert(plain);
         let probe = about.probe.unwrap_or_default();
         let mut suite = Self { cases: Vec::new(), setups, root, probe, start: about.start };
@@ -161,7 +181,7 @@ impl Suite {
         let default_after = if case.steps.is_empty() { defaults.after } else { Some(After::Any) };
         let after = case.after.or(default_after).unwrap_or_default();
         let loaded = Loaded { suite: suite.to_owned(), level, source, setup, expect, after, case, id };
-        let values = Values { host: "host".into(), number: None };
+        let values = Values { host: "host".into(), ..Values::default() };
         let key = if loaded.case.send.is_some() { "send" } else { "request" };
         loaded.bytes(&values).map_err(|error| format!("{}: {key}: {error}", loaded.id))?;
         Ok(loaded)
@@ -171,7 +191,7 @@ impl Suite {
 /// The outcomes of a case that are right, and those that pass, and those of a missing feature; the first is the one meant.
 pub fn outcomes(loaded: &Loaded) -> Vec<(crate::verdict::Verdict, Outcome)> {
     use crate::verdict::Verdict;
-    let meant = Outcome { expect: loaded.expect.clone(), after: loaded.after };
+    let meant = Outcome { expect: loaded.expect.clone(), after: loaded.after, told: loaded.case.told.clone() };
     let case = &loaded.case;
     let all =
         [(Verdict::Ok, &case.or), (Verdict::Lenient, &case.lenient), (Verdict::Unimplemented, &case.unimplemented)];

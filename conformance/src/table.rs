@@ -60,7 +60,7 @@ fn rows(columns: &[Column]) -> Vec<Vec<&CaseResult>> {
 /// Sums by suite and level, for the short table.
 fn sums(columns: &[Column]) -> Vec<(String, Vec<String>)> {
     let mut sums = Vec::new();
-    let suites = ["http", "conversion", "dispatch", "lifecycle"];
+    let suites = ["http", "conversion", "dispatch", "lifecycle", "wsgi", "asgi"];
     for suite in suites {
         for level in [Level::Must, Level::Should, Level::May] {
             let of = |column: &Column| {

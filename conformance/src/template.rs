@@ -1,7 +1,9 @@
 //! `<<…>>` in what a case sends and expects: the few things that bytes in TOML cannot say.
 //!
 //! `<<host>>` is the server's authority, `<<hex 00 ff>>` are bytes, `<<repeat 300 a>>` is a text many times, `<<n>>` the number
-//! of a request of a load. Anything else between the marks is an error, never text.
+//! of a request of a load, `<<score>>` the field lines of a score, `<<frame 81 text>>` a WebSocket frame of a client. Anything else between the marks is an error, never text.
+
+use crate::frames;
 
 /// What the templates of one case stand for.
 #[derive(Debug, Clone, Default)]
@@ -10,6 +12,8 @@ pub struct Values {
     pub host: String,
     /// `<<n>>`.
     pub number: Option<usize>,
+    /// `<<score>>`: the field lines of a score.
+    pub score: Vec<String>,
 }
 
 /// The bytes that `text` stands for, or what is wrong with it.
@@ -32,6 +36,12 @@ fn one(template: &str, values: &Values, bytes: &mut Vec<u8>) -> Result<(), Strin
     match template.split_once(' ').unwrap_or((template, "")) {
         ("host", "") => bytes.extend_from_slice(values.host.as_bytes()),
         ("n", "") => bytes.extend_from_slice(values.number.ok_or_else(wrong)?.to_string().as_bytes()),
+        ("score", "") => bytes.extend_from_slice(values.score.join("\r\n").as_bytes()),
+        ("frame", what) => {
+            let (first, payload) = what.split_once(' ').unwrap_or((what, ""));
+            let first = u8::from_str_radix(first, 16).map_err(|_| wrong())?;
+            bytes.extend_from_slice(&frames::of_client(first, payload.as_bytes()));
+        }
         ("hex", digits) => {
             for pair in digits.split(' ') {
                 let byte = (pair.len() == 2).then(|| u8::from_str_radix(pair, 16).ok()).flatten();
@@ -58,7 +68,7 @@ pub fn request(line: &str, headers: &[String], body: Option<&str>, values: &Valu
     bytes.extend_from_slice(b" HTTP/1.1\r\nHost: ");
     bytes.extend_from_slice(values.host.as_bytes());
     bytes.extend_from_slice(b"\r\n");
-    for header in headers {
+    for header in headers.iter().chain(&values.score) {
         bytes.extend_from_slice(&expand(header, values)?);
         bytes.extend_from_slice(b"\r\n");
     }
@@ -76,7 +86,7 @@ mod tests {
     use super::*;
 
     fn values() -> Values {
-        Values { host: "a:1".into(), number: Some(7) }
+        Values { host: "a:1".into(), number: Some(7), score: Vec::new() }
     }
 
     #[test]

@@ -17,7 +17,7 @@ fn root() -> &'static Path {
 fn the_suite_loads_and_is_as_large_as_it_says() {
     let suite = Suite::load(root()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
     let suites: BTreeSet<&str> = suite.cases.iter().map(|case| case.suite.as_str()).collect();
-    assert!(suites.is_subset(&["conversion", "dispatch", "http", "lifecycle"].into()), "{suites:?}");
+    assert!(suites.is_subset(&["asgi", "conversion", "dispatch", "http", "lifecycle", "wsgi"].into()), "{suites:?}");
     let titles: BTreeSet<(&str, &str)> =
         suite.cases.iter().map(|case| (case.id.rsplit_once('/').expect("parts").0, case.case.title.as_str())).collect();
     assert_eq!(titles.len(), suite.cases.len(), "each case of a topic tests something that its title says");
@@ -78,10 +78,12 @@ fn on_disk(directory: &Path, found: &mut BTreeSet<PathBuf>) {
 fn the_program_carries_what_stands_here_byte_for_byte() {
     let checkout = root().parent().expect("the checkout");
     let mut files = BTreeSet::new();
-    for part in ["adapters", "app", "cases", "expectations", "schema", "targets", "../python/polygil"] {
+    for part in
+        ["adapters", "app", "cases", "expectations", "ideal", "mirror", "schema", "targets", "../python/polygil"]
+    {
         on_disk(&checkout.join("conformance").join(part), &mut files);
     }
-    files.extend(["INTERPRETING.md", "setups.toml"].map(|name| root().join(name)));
+    files.extend(["INTERPRETING.md", "MIRROR.md", "setups.toml"].map(|name| root().join(name)));
     let carried: BTreeSet<PathBuf> = CARRIED
         .iter()
         .map(|(name, bytes)| {

@@ -54,8 +54,9 @@ fn passed(address: SocketAddr, liveness: bool) -> BTreeMap<String, Verdict> {
             .into_iter()
             .map(|cases| {
                 scope.spawn(move || {
-                    let results =
-                        cases.iter().map(|case| run_case(context, case, &mut Server { address, process: None }));
+                    let results = cases
+                        .iter()
+                        .map(|case| run_case(context, case, &mut Server { address, process: None, folder: None }));
                     results.filter(|result| result.verdict.passes()).map(|result| (result.id, result.verdict)).collect()
                 })
             })
