@@ -1,6 +1,6 @@
 # The two commands that matter: `make serve` and `make test`. Everything they need is found or made in .venv and target.
 .DEFAULT_GOAL := help
-.PHONY: help build serve test loom fuzz sim conformance compare mutants guards bench against profile plots lint wheels clean
+.PHONY: help build serve test check nightly loom fuzz sim sim-seeds conformance compare mutants guards bench against profile plots lint wheels clean
 .DELETE_ON_ERROR:
 SHELL := /bin/sh
 
@@ -14,70 +14,78 @@ PROFILE ?= develop
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-# A venv of the first suitable Python; scripts/find-python says what to install where there is none.
-$(VENV)/bin/maturin:
-	@python=$$(scripts/find-python) || exit 1; \
-	command -v cargo >/dev/null || { echo "polygil is built with Rust 1.88 or newer: install it from https://rustup.rs" >&2; exit 1; }; \
-	"$$python" -m venv $(VENV)
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check 'maturin>=1.9,<2'
+PIP = scripts/pip-install
 
+# A venv of the first suitable Python; scripts/preflight says what to install where something is missing.
+$(VENV)/bin/maturin:
+	@python=$$(scripts/preflight build) || exit 1; \
+	echo "Making $(VENV) with $$("$$python" --version), $$python"; \
+	"$$python" -m venv $(VENV)
+	@$(PIP) $(VENV) 'maturin>=1.9,<2'
+
+# The first time the compiler says what it is at, for there is nothing to see for minutes otherwise.
 build: $(VENV)/bin/maturin ## Builds the native module and leaves the command in .venv/bin/polygil.
 	@VIRTUAL_ENV="$(CURDIR)/$(VENV)" PYO3_PYTHON="$(CURDIR)/$(VENV)/bin/python" \
-	$(VENV)/bin/maturin develop --profile $(PROFILE) --quiet
+	$(VENV)/bin/maturin develop --profile $(PROFILE) $(if $(wildcard $(VENV)/built-$(PROFILE)),--quiet)
+	@touch $(VENV)/built-$(PROFILE)
 
 serve: build ## Serves an example app on http://127.0.0.1:8000 (APP=hello:app, todo:app or cpu:app for the others).
 	@$(VENV)/bin/polygil serve --app-dir examples --host $(HOST) --port $(PORT) $(APP)
 
-# What each step of `test` prints on failure is its own; the step that failed is the last one named.
-STEP = @printf '\n== %s\n'
-CARGO_PYTHON = PYO3_PYTHON="$(CURDIR)/$(VENV)/bin/python" cargo
+# The steps and their order stand in scripts/gate; scripts/preflight names at once what is missing here.
+GATE = @python=$$(scripts/preflight test) && "$$python" scripts/gate
 
-test: build $(VENV)/test-requirements ## Runs every test and check.
-	$(STEP) 'format'
-	@cargo fmt --all --check
-	$(STEP) 'clippy, with and without Python'
-	@cargo clippy --quiet --workspace --all-targets -- -D warnings
-	@$(CARGO_PYTHON) clippy --quiet --features python --lib -- -D warnings
-	$(STEP) 'docs'
-	@RUSTDOCFLAGS='-D warnings' $(CARGO_PYTHON) doc --quiet --workspace --no-deps --features python --document-private-items
-	$(STEP) 'unit tests, and the server over real sockets'
-	@cargo test --quiet --workspace
-	$(STEP) 'the Python package'
-	@$(VENV)/bin/python -m pytest -q tests/python
-	$(STEP) 'loom: the dispatch that ships, model-checked, and each deliberate mistake caught'
-	@$(MAKE) --no-print-directory loom
-	$(STEP) 'simulated worlds: the server that ships, from a seed'
-	@$(MAKE) --no-print-directory sim
-	$(STEP) 'conformance: every case against the server as built'
-	@$(MAKE) --no-print-directory conformance
+test: ## Runs every test and check, and says in the end what each step took (make test-STEP: that step alone).
+	$(GATE) test
+
+test-%:
+	$(GATE) test $*
+
+check: ## What has an answer in two minutes once it was built: format, lints, unit tests, some of the rest (make check-STEP).
+	$(GATE) check
+
+check-%:
+	$(GATE) check $*
+
+nightly: ## What takes hours: fuzzing, 500,000 seeds, mutants, guards, every Python that can be had (make nightly-STEP).
+	@python=$$(scripts/preflight test) && "$$python" scripts/nightly
+
+nightly-%:
+	@python=$$(scripts/preflight test) && "$$python" scripts/nightly $*
 
 conformance: build ## Runs the conformance suite against polygil.
-	@cargo run --quiet --package polygil-conformance -- run --target polygil
+	@cargo run --package polygil-conformance -- run --target polygil
 
 # The servers that polygil is compared with have a venv of their own.
 conformance/.venv/requirements: conformance/adapters/requirements.txt
 	@python=$$(scripts/find-python) && "$$python" -m venv conformance/.venv
-	@conformance/.venv/bin/pip install --quiet --disable-pip-version-check -r conformance/adapters/requirements.txt
+	@$(PIP) conformance/.venv -r conformance/adapters/requirements.txt
 	@cp conformance/adapters/requirements.txt $@
+
+COMPARISON ?= docs/generated/COMPARISON
 
 compare: build conformance/.venv/requirements ## Runs the conformance suite against other servers, and writes docs/generated/COMPARISON.
 	@cargo run --quiet --release --package polygil-conformance -- table \
 		polygil uvicorn uvicorn-h11 hypercorn gunicorn waitress granian granian-wsgi robyn \
-		--markdown docs/generated/COMPARISON.md --html docs/generated/COMPARISON.html
+		--markdown $(COMPARISON).md --html $(COMPARISON).html
 
 sim: ## Runs the server in simulated worlds: a fixed range of seeds, and a fresh one, which is printed.
-	@$(SIM) explore --seeds 0..2000
+	@$(MAKE) --no-print-directory sim-seeds SEEDS=0..2000
 	@$(SIM) explore --for 15s
-	@cargo test --quiet -p polygil-sim --features mistakes --test mistakes -- --nocapture
+	@cargo test -p polygil-sim --features mistakes --test mistakes -- --nocapture
 
-SIM = cargo run --quiet --release -p polygil-sim --
+SIM = cargo run --profile $(PROFILE) -p polygil-sim --
+SEEDS ?= 0..2000
+
+sim-seeds:
+	@$(SIM) explore --seeds $(SEEDS)
 
 loom: ## Explores dispatch under every schedule, as far as the bounds go, and prints how many executions that were.
-	@CARGO_TARGET_DIR=target/loom RUSTFLAGS='--cfg loom' cargo test --quiet --release --test loom_dispatch -- \
-		--nocapture --test-threads 1
+	@CARGO_TARGET_DIR=target/loom RUSTFLAGS='--cfg loom' cargo test --profile $(PROFILE) --test loom_dispatch -- \
+		--nocapture --test-threads 1 $(MODELS)
 
-$(VENV)/test-requirements: tests/requirements.txt | build
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+$(VENV)/test-requirements: tests/requirements.txt | $(VENV)/bin/maturin
+	@$(PIP) $(VENV) -r tests/requirements.txt
 	@cp tests/requirements.txt $@
 
 fuzz: ## Fuzzes each target in turn (FUZZ_SECONDS=60 each; needs nightly Rust and cargo-fuzz).
@@ -92,7 +100,7 @@ mutants: ## Changes dispatch, router and http in one place at a time and sees a 
 # The servers that polygil is measured beside, each in one release.
 benches/.venv/requirements: benches/requirements.txt
 	@python=$$(scripts/find-python) && "$$python" -m venv benches/.venv
-	@benches/.venv/bin/pip install --quiet --disable-pip-version-check -r benches/requirements.txt
+	@$(PIP) benches/.venv -r benches/requirements.txt
 	@cp benches/requirements.txt $@
 
 bench: PROFILE = dist
@@ -121,12 +129,12 @@ plots: ## Draws docs/generated/*.svg: the projections for more cores, and how wo
 	@cargo run --quiet --release -p polygil-fuzz --example linear -- docs/generated/linear.svg
 
 $(VENV)/lint-requirements: tests/lint-requirements.txt | $(VENV)/bin/maturin
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/lint-requirements.txt
+	@$(PIP) $(VENV) -r tests/lint-requirements.txt
 	@cp tests/lint-requirements.txt $@
 
 # The scripts that are Python have no ending that says so.
 lint: $(VENV)/lint-requirements ## Lints all Python and checks the types of the package; cargo deny, where it is installed.
-	@$(VENV)/bin/ruff check --quiet python tests examples benches conformance fuzz $$(grep -l '^#!/usr/bin/env python3' scripts/*)
+	@$(VENV)/bin/ruff check --quiet python tests examples benches conformance fuzz scripts/steps.py $$(grep -l '^#!/usr/bin/env python3' scripts/*)
 	@$(VENV)/bin/mypy
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny --log-level error check licenses bans sources; \
 	else echo "cargo deny is not installed: licenses, bans and sources of crates are not checked (cargo install cargo-deny)"; fi

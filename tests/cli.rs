@@ -248,8 +248,8 @@ fn a_unix_socket_serves_and_is_removed() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("it answers");
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nx"), "{answer}");
-    let stopped = Command::new("kill").arg(child.id().to_string()).status().expect("kill runs");
-    assert!(stopped.success() && child.wait().expect("it ends").success());
+    common::signal(&child, 15);
+    assert!(child.wait().expect("it ends").success());
     assert!(!path.exists(), "the socket is gone with the server");
 }
 

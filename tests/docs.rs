@@ -1,5 +1,10 @@
 //! docs/HTTP.md says what shows each rule: every name in it is that of a test that exists, no rule goes without one, and no rule of
-//! the two RFCs is left out.
+//! the two RFCs is left out. [`names`] holds all documents to what they name, [`planted`] the lists of planted mistakes to the sources.
+
+#[path = "docs/names.rs"]
+mod names;
+#[path = "docs/planted.rs"]
+mod planted;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -2,8 +2,6 @@
 
 mod common;
 
-use std::process::Command;
-
 use common::{Server, root};
 use serde_json::json;
 
@@ -70,28 +68,4 @@ fn todo_keeps_its_items_for_all_workers() {
     let page = server.get("/");
     assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
     assert!(page.text().contains("&lt;b&gt; &amp; more"), "{}", page.text());
-}
-
-#[test]
-fn without_a_suitable_python_one_message_says_what_to_install() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let search = |variables: &[(&str, &str)]| {
-        let mut command = Command::new("/bin/sh");
-        command.arg(root().join("scripts/find-python")).env("PYENV_ROOT", "/nowhere").env("HOME", "/nowhere");
-        command.env_remove("PYTHON").env_remove("UV_PYTHON_INSTALL_DIR").envs(variables.iter().copied());
-        let output = command.output().expect("sh runs");
-        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
-    };
-    let fake = directory.path().join("python3");
-    std::fs::write(&fake, "#!/bin/sh\necho Python 2.7.18\nexit 1\n").expect("written");
-    let chmod = Command::new("chmod").arg("+x").arg(&fake).status().expect("chmod runs");
-    assert!(chmod.success());
-    let (code, message) = search(&[("PYTHON", fake.to_str().expect("UTF-8"))]);
-    assert_eq!(code, Some(1));
-    assert!(message.starts_with("polygil needs CPython 3.13 or newer with a GIL; PYTHON="), "{message}");
-    for line in
-        ["apt install python3", "dnf install python3", "brew install python@3.13", "make PYTHON=/path/to/python3"]
-    {
-        assert!(message.contains(line), "{line:?} is not in:\n{message}");
-    }
 }

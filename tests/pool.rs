@@ -307,8 +307,7 @@ fn a_start_that_hangs_can_be_stopped() {
         assert!(started.elapsed() < common::PATIENCE, "{}", text());
         std::thread::sleep(Duration::from_millis(5));
     }
-    let status = std::process::Command::new("kill").args(["-2", &child.id().to_string()]).status();
-    assert!(status.expect("kill runs").success());
+    common::signal(&child, 2);
     let status = child.wait().expect("it ends");
     assert_eq!(status.code(), Some(1), "{}", text());
     assert!(text().contains("stopped by a signal before every worker was ready"), "{}", text());

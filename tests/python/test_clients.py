@@ -7,9 +7,7 @@ mistake in framing shows here even if it escapes every parser of our own.
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
-import shutil
 import socket
 import subprocess
 import sys
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from needs import needs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,14 +69,6 @@ PIECES = "".join(f"{number:04}" * 100 for number in range(100)).encode()
 BODY = bytes(range(256)) * 2000
 
 
-def installed(module: str) -> Any:
-    return pytest.mark.skipif(importlib.util.find_spec(module) is None, reason=f"{module} is not installed")
-
-
-def command(name: str) -> Any:
-    return pytest.mark.skipif(shutil.which(name) is None, reason=f"{name} is not installed")
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     directory = tmp_path_factory.mktemp("clients")
@@ -105,7 +96,7 @@ def expected(method: str, body: bytes = b"", transfer: str | None = None) -> dic
     }
 
 
-@command("curl")
+@needs("curl")
 def test_curl(server: int, tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{server}"
     upload = tmp_path / "upload"
@@ -143,7 +134,7 @@ def test_curl(server: int, tmp_path: Path) -> None:
     assert (tmp_path / "large").read_bytes() == LARGE
 
 
-@installed("requests")
+@needs("requests")
 def test_requests(server: int) -> None:
     import requests
 
@@ -167,7 +158,7 @@ def test_requests(server: int) -> None:
         assert [pools[key].num_connections for key in pools.keys()] == [1], "one connection for all"  # noqa: SIM118
 
 
-@installed("httpx")
+@needs("httpx")
 def test_httpx(server: int) -> None:
     import httpx
 
@@ -190,7 +181,7 @@ def test_httpx(server: int) -> None:
         assert client.request("BREW", "/seen").status_code == 501
 
 
-@installed("aiohttp")
+@needs("aiohttp")
 def test_aiohttp(server: int) -> None:
     import aiohttp
 
@@ -270,7 +261,7 @@ def nginx(server: int, tmp_path: Path) -> Iterator[int]:
         assert process.wait(60) == 0
 
 
-@command("nginx")
+@needs("nginx")
 def test_nginx_in_front(nginx: int) -> None:
     client = HTTPConnection("127.0.0.1", nginx, timeout=30)
 
@@ -306,7 +297,7 @@ def test_nginx_in_front(nginx: int) -> None:
     client.close()
 
 
-@command("nginx")
+@needs("nginx")
 def test_nginx_keeps_its_connections_to_us(server: int, nginx: int) -> None:
     """As many requests as one likes come over at most as many connections as nginx keeps."""
 

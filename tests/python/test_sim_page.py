@@ -6,13 +6,12 @@ Runs where Chromium and its driver are installed, as they are in CI.
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
+from needs import needs
 from test_browser import browser  # noqa: F401
 
 if TYPE_CHECKING:
@@ -20,9 +19,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent.parent
 
-pytestmark = pytest.mark.skipif(
-    not all(map(shutil.which, ("cargo", "chromium", "chromedriver"))), reason="cargo, chromium or chromedriver is missing"
-)
+pytestmark = needs("cargo", "chromium", "chromedriver")
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
