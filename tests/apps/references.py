@@ -306,7 +306,7 @@ RECENT: list[Node] = []
 
 @app.get("/cycle")
 def cycle() -> None:
-    """Makes garbage that only a collection of all generations frees: it lives through some collections of the young before it is garbage."""
+    """Make garbage that only a collection of all generations frees: before it is garbage it lives through some of the young."""
     node, other = Node(), Node()
     node.other, other.other = other, node
     RECENT.append(node)
