@@ -15,12 +15,14 @@ fn names(directory: &str) -> BTreeSet<String> {
     entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8")).collect()
 }
 
-/// What a target of the Makefile does: its recipe.
+/// What a target of the Makefile does: its recipe, with the variables that have a default.
 fn recipe(target: &str) -> String {
     let makefile = read("Makefile");
     let is_head = |line: &&str| line.starts_with(&format!("{target}:")) && !line.contains(" = ");
     let lines = makefile.lines().skip_while(|line| !is_head(line)).skip(1);
-    lines.take_while(|line| line.starts_with('\t')).collect::<Vec<_>>().join("\n")
+    let recipe = lines.take_while(|line| line.starts_with('\t')).collect::<Vec<_>>().join("\n");
+    let defaults = makefile.lines().filter_map(|line| line.split_once(" ?= "));
+    defaults.fold(recipe, |recipe, (name, value)| recipe.replace(&format!("$({name})"), value))
 }
 
 /// The cells of the rows of a table whose head begins with this cell.
@@ -79,13 +81,24 @@ fn each_release_that_gets_a_wheel_is_told_and_classified() {
 
 #[test]
 fn workflows_call_what_the_house_calls() {
-    for (file, command) in [("ci", ".ci/run"), ("nightly", "make guards"), ("release", "make wheels")] {
+    for (file, command) in
+        [("ci", ".ci/run"), ("nightly", "make nightly-${{ matrix.part }}"), ("release", "make wheels")]
+    {
         let text = read(&format!(".github/workflows/{file}.yml"));
         assert!(text.contains(&format!("- run: {command}\n")), "{file}.yml: {command}");
         for target in text.lines().filter_map(|line| line.trim().strip_prefix("- run: make ")) {
-            let target = target.split(' ').next().expect("a target");
-            assert_ne!(recipe(target), "", "make {target}");
+            let target = target.replace("${{ matrix.part }}", "%");
+            assert_ne!(recipe(&target), "", "make {target}");
         }
+    }
+}
+
+#[test]
+fn the_nightly_workflow_names_parts_that_there_are() {
+    let (workflow, steps) = (read(".github/workflows/nightly.yml"), read("scripts/nightly"));
+    let parts = workflow.split("part: [").nth(1).and_then(|rest| rest.split(']').next()).expect("the matrix");
+    for part in parts.split(", ") {
+        assert!(steps.contains(&format!("Step(\"{part}\", ")), "{part}");
     }
 }
 
