@@ -18,7 +18,7 @@ use crate::preflight::{of_io, serves};
 use crate::server::{Launcher, NoServer, Server, Source};
 use crate::suite::{Loaded, Suite};
 use crate::verdict::Run;
-use crate::{data, interrupt, out, report, run, say, sayln, table};
+use crate::{any_server, data, interrupt, out, report, run, sarif, say, sayln, table};
 
 /// Everything came as expected.
 pub const AS_EXPECTED: u8 = 0;
@@ -52,6 +52,8 @@ enum Command {
     Minimize(MinimizeArgs),
     /// Generate requests, and compare two servers on them until the time is up.
     Fuzz(FuzzArgs),
+    /// Run every case that can be told without an app against any server. Exit codes as of `run`.
+    Probe(any_server::ProbeArgs),
     /// List the cases: id, level, source, title.
     List(Selection),
     /// Print the JSON Schema of case files.
@@ -162,6 +164,42 @@ fn fits(pattern: &str, id: &str) -> bool {
     rest.is_empty() || rest.starts_with('/') || pattern.ends_with(['*', '/'])
 }
 
+/// Where the results go.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Reports {
+    /// Write the results as JSON, with all bytes sent and received.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the results as JUnit XML.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Write the results as TAP.
+    #[arg(long, value_name = "FILE")]
+    tap: Option<PathBuf>,
+    /// Write what failed as SARIF 2.1.0.
+    #[arg(long, value_name = "FILE")]
+    sarif: Option<PathBuf>,
+    /// Print what failed as annotations of GitHub Actions, too.
+    #[arg(long)]
+    github: bool,
+}
+
+/// Writes the reports that are asked for.
+pub fn write_reports(reports: &Reports, run: &Run) -> Result<(), String> {
+    let write = |path: &Option<PathBuf>, text: &dyn Fn() -> Result<String, String>| match path {
+        Some(path) => save(path, &text()?),
+        None => Ok(()),
+    };
+    write(&reports.json, &|| Ok(format!("{:#}\n", report::json(run))))?;
+    write(&reports.tap, &|| Ok(report::tap(run)))?;
+    write(&reports.junit, &|| report::junit(run))?;
+    write(&reports.sarif, &|| Ok(format!("{:#}\n", sarif::sarif(run))))?;
+    if reports.github {
+        say!("{}", sarif::github(run));
+    }
+    Ok(())
+}
+
 #[derive(Debug, Args)]
 struct RunArgs {
     #[command(flatten)]
@@ -174,18 +212,14 @@ struct RunArgs {
     /// Known deviations; without it, expectations/NAME.toml of the target.
     #[arg(long, value_name = "FILE")]
     expectations: Option<PathBuf>,
-    /// Write the results as JSON.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write the results as JUnit XML.
-    #[arg(long, value_name = "FILE")]
-    junit: Option<PathBuf>,
-    /// Write the results as TAP.
-    #[arg(long, value_name = "FILE")]
-    tap: Option<PathBuf>,
-    /// Show known deviations in full, too.
+    #[command(flatten)]
+    reports: Reports,
+    /// Show every failure in full, and known deviations, too.
     #[arg(long, short)]
     verbose: bool,
+    /// Begin no further case once one has failed that is not known to fail.
+    #[arg(long)]
+    fail_fast: bool,
     /// Do not try a new connection behind each case.
     #[arg(long)]
     no_liveness: bool,
@@ -236,6 +270,7 @@ pub fn main() -> Result<u8, String> {
     match cli.command {
         Command::Run(arguments) => run_command(&suite, &arguments),
         Command::Table(arguments) => table_command(&suite, &arguments),
+        Command::Probe(arguments) => any_server::probe_command(&suite, &arguments),
         Command::Record(arguments) => record_command(&suite, &arguments),
         Command::Compare(arguments) => compare_command(&suite, &arguments),
         Command::Minimize(arguments) => minimize_command(&suite, &arguments),
@@ -260,6 +295,11 @@ pub fn schema() -> String {
 fn run_command(suite: &Suite, arguments: &RunArgs) -> Result<u8, String> {
     let (launcher, name) = arguments.which.launcher(suite)?;
     let cases = arguments.selection.of(suite, launcher.suites())?;
+    let known = match (&arguments.expectations, &arguments.which.target) {
+        (Some(path), _) => Expectations::load(path)?,
+        (None, Some(target)) => Expectations::load(&suite.root.join(format!("expectations/{target}.toml")))?,
+        (None, None) => Expectations::default(),
+    };
     let patience = Duration::from_secs(arguments.patience);
     let first = preflight(suite, &launcher, &cases, patience).map_err(|why| format!("{name}: {why}"))?;
     let progress = ProgressBar::new(cases.len() as u64);
@@ -273,22 +313,15 @@ fn run_command(suite: &Suite, arguments: &RunArgs) -> Result<u8, String> {
     let results = run::run(context, &cases, first, arguments.jobs, &|result| {
         progress.set_message(result.id.clone());
         progress.inc(1);
+        // Listed ones may fail.
+        let stops = arguments.fail_fast && result.is_deviation() && !known.lists(&result.id);
+        if stops { run::Next::Stop } else { run::Next::Go }
     });
     progress.finish_and_clear();
     let mut run = Run { server: name, results, stale: Vec::new() };
-    let known = match (&arguments.expectations, &arguments.which.target) {
-        (Some(path), _) => Expectations::load(path)?,
-        (None, Some(target)) => Expectations::load(&suite.root.join(format!("expectations/{target}.toml")))?,
-        (None, None) => Expectations::default(),
-    };
     run.stale = known.apply(suite, &mut run.results);
-    let write = |path: &Option<PathBuf>, text: String| match path {
-        Some(path) => save(path, &text),
-        None => Ok(()),
-    };
-    write(&arguments.json, format!("{:#}\n", report::json(&run)))?;
-    write(&arguments.tap, report::tap(&run))?;
-    write(&arguments.junit, report::junit(&run)?)?;
+    // The reports first: whoever reads the text may stop reading.
+    write_reports(&arguments.reports, &run)?;
     say!("{}", report::human(&run, arguments.verbose));
     if run.total() == 0 {
         return Err("no case could be run".into());
@@ -337,7 +370,7 @@ fn table_command(suite: &Suite, arguments: &TableArgs) -> Result<u8, String> {
     let mut columns = Vec::new();
     for (name, launcher, cases) in launchers {
         let context = Context { suite, launcher: &launcher, liveness: true, patience };
-        let results = run::run(context, &cases, None, arguments.jobs, &|_| ());
+        let results = run::run(context, &cases, None, arguments.jobs, &|_| run::Next::Go);
         let run = Run { server: name.clone(), results, stale: Vec::new() };
         out::complain(&report::summary(&run));
         columns.push(table::Column { run, version: launcher.version().unwrap_or("?".into()) });

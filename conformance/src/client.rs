@@ -124,7 +124,7 @@ impl Client {
     pub fn answer(&mut self, method: &str, within: Duration) -> Result<Response, Missing> {
         let deadline = Instant::now() + within;
         loop {
-            match parse(&self.buffer, method, self.ending == Ending::Closed).map_err(Missing::Malformed)? {
+            match parse(&self.buffer, method, self.has_ended()).map_err(Missing::Malformed)? {
                 Parsed::Whole(response, length) => {
                     self.buffer.drain(..length);
                     return Ok(*response);
@@ -157,6 +157,13 @@ impl Client {
                 return Err(Missing::Late);
             }
         }
+    }
+
+    /// Whether what has come is all that an answer without a length consists of. A server that refuses a request while more of it is on
+    /// its way resets the connection by closing it: what it said before is its answer.
+    fn has_ended(&self) -> bool {
+        let refuses = matches!(self.buffer.get(7..10), Some([_, b' ', b'4' | b'5']));
+        self.ending == Ending::Closed || (self.ending == Ending::Reset && refuses)
     }
 
     /// Waits for the end of the connection; whether it came, and nothing before it.

@@ -82,6 +82,8 @@ pub fn run_case(context: Context<'_>, loaded: &Loaded, server: &mut Server) -> C
     }
     CaseResult {
         id: loaded.id.clone(),
+        file: loaded.file.clone(),
+        line: loaded.line,
         suite: loaded.suite.clone(),
         title: loaded.case.title.clone(),
         level: loaded.level,

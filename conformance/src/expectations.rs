@@ -46,6 +46,11 @@ impl Expectations {
         Ok(read)
     }
 
+    /// Whether the case is listed, with whatever verdict.
+    pub fn lists(&self, id: &str) -> bool {
+        self.deviations.iter().any(|deviation| deviation.ids.iter().any(|listed| listed == id))
+    }
+
     /// Writes the reasons into the results; returns the entries that name no case of the suite.
     ///
     /// A deviation of another kind than the one known is not known.

@@ -13,8 +13,10 @@
 
 #![deny(unsafe_code)]
 
+pub mod any_server;
 pub mod case;
 mod case_read;
+pub mod causes;
 pub mod cli;
 pub mod client;
 pub mod compare;
@@ -34,6 +36,7 @@ pub mod process;
 pub mod report;
 pub mod response;
 pub mod run;
+pub mod sarif;
 pub mod score;
 pub mod server;
 pub mod shell;

@@ -4,22 +4,50 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
+use crate::causes;
+use crate::client::Event;
 use crate::exec::shown;
+use crate::response::latin1;
 use crate::verdict::{CaseResult, Run, Verdict};
 
-/// What a person reads: each deviation with what was sent, what came back and which rule that breaks; the sums last.
+/// How many failures that look alike are shown in full, unless all are asked for.
+const ALIKE_MAX: usize = 3;
+
+/// What a person reads: the sums, by topic and by cause; then deviations with what was sent, what came back and which rule that breaks; the
+/// sums again.
 pub fn human(run: &Run, verbose: bool) -> String {
     let mut text = String::new();
+    if run.results.iter().any(CaseResult::is_deviation) {
+        text.push_str(&summary(run));
+        text.push_str(&causes::summary(&run.results, 8));
+        text.push('\n');
+    }
+    text.push_str(&details(run, verbose));
+    text.push_str(&summary(run));
+    text
+}
+
+/// Deviations in full: all, or the first few of those that look alike.
+pub fn details(run: &Run, verbose: bool) -> String {
+    let mut text = String::new();
+    let causes = causes::causes(&run.results);
+    let is_one_more =
+        |result: &CaseResult| causes.iter().any(|cause| cause.ids.iter().skip(ALIKE_MAX).any(|id| *id == result.id));
+    let mut left_out = 0;
     for result in &run.results {
         let shown = result.is_deviation() || result.is_unexpected_pass() || (verbose && !result.verdict.passes());
-        if shown {
+        if shown && !verbose && is_one_more(result) {
+            left_out += 1;
+        } else if shown {
             one(&mut text, result);
         }
+    }
+    if left_out > 0 {
+        let _ = writeln!(text, "{left_out} further failures look like one of these: --verbose shows them, too\n");
     }
     for id in &run.stale {
         let _ = writeln!(text, "STALE         {id}: the expectations name a case that does not exist\n");
     }
-    text.push_str(&summary(run));
     text
 }
 
@@ -80,10 +108,13 @@ pub fn json(run: &Run) -> Value {
                 "level": result.level,
                 "title": result.title,
                 "source": result.source,
+                "file": result.file,
+                "line": result.line,
                 "connection": result.ending,
                 "reasons": result.reasons,
                 "known": result.known,
                 "took_ms": result.took_ms,
+                "exchange": exchange(result),
             });
             (result.id.clone(), value)
         })
@@ -97,6 +128,25 @@ pub fn json(run: &Run) -> Value {
         "stale": run.stale,
         "cases": cases,
     })
+}
+
+/// What happened on each connection, in order. Bytes are text in which each character is one byte (ISO-8859-1), so that nothing is lost.
+fn exchange(result: &CaseResult) -> Value {
+    // Content of megabytes tells nothing that its start does not.
+    const KEPT: usize = 64 * 1024;
+    let bytes = |name: &str, bytes: &[u8]| {
+        let kept = latin1(&bytes[..bytes.len().min(KEPT)]);
+        json!({ name: kept, "bytes": bytes.len() })
+    };
+    let event = |event: &Event| match event {
+        Event::Sent(sent) => bytes("sent", sent),
+        Event::Received(received) => bytes("received", received),
+        Event::HalfClosed => json!({ "done": "no more will be sent" }),
+        Event::Aborted => json!({ "done": "given up" }),
+        Event::Ended(ending) => json!({ "ended": ending }),
+    };
+    let connection = |(name, events): &(String, Vec<Event>)| json!({ "connection": name, "events": events.iter().map(event).collect::<Vec<_>>() });
+    result.exchange.iter().map(connection).collect()
 }
 
 /// TAP version 14: known deviations are `TODO`, cases that were not run are `SKIP`.

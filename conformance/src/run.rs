@@ -17,13 +17,22 @@ use crate::verdict::{CaseResult, Verdict};
 /// A server for all cases of a setup, or why there is none. Cases hold it only to read its address.
 type Shared = Arc<Result<Mutex<Server>, NoServer>>;
 
+/// Whether the run goes on behind a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// With the cases that are left.
+    Go,
+    /// Cases that run already are ended, and no other one begins.
+    Stop,
+}
+
 /// Runs the cases on `jobs` threads; `first` is the server of a setup that runs already, `done` hears of each result as it comes.
 pub fn run(
     context: Context<'_>,
     cases: &[&Loaded],
     first: Option<(String, Server)>,
     jobs: usize,
-    done: &(dyn Fn(&CaseResult) + Sync),
+    done: &(dyn Fn(&CaseResult) -> Next + Sync),
 ) -> Vec<CaseResult> {
     let shared: Mutex<HashMap<String, Arc<Mutex<Option<Shared>>>>> = Mutex::default();
     if let Some((setup, server)) = first {
@@ -39,7 +48,9 @@ pub fn run(
                     let next = left.lock().expect("no thread panics").pop_front();
                     let Some(case) = next else { break };
                     let result = run_one(context, case, &shared);
-                    done(&result);
+                    if done(&result) == Next::Stop {
+                        left.lock().expect("no thread panics").clear();
+                    }
                     results.lock().expect("no thread panics").push(result);
                 }
             });
@@ -121,6 +132,8 @@ fn no_server(case: &Loaded, why: &NoServer) -> CaseResult {
 fn not_run(case: &Loaded, verdict: Verdict, reason: String) -> CaseResult {
     CaseResult {
         id: case.id.clone(),
+        file: case.file.clone(),
+        line: case.line,
         suite: case.suite.clone(),
         title: case.case.title.clone(),
         level: case.level,

@@ -46,6 +46,10 @@ impl Setup {
 pub struct Loaded {
     /// `suite/topic/id`.
     pub id: String,
+    /// The file that it stands in, below the suite's directory, and its line there.
+    pub file: String,
+    /// The line of its `id`, from 1 on; 0 where it was not found.
+    pub line: usize,
     /// The suite.
     pub suite: String,
     /// How binding it is.
@@ -141,10 +145,11 @@ impl Suite {
             mistakes.push(format!("{place}: says that it is {}/{}", file.suite, file.topic));
         }
         for case in file.cases {
-            let line = line_of_id(&text, &case.id).map(|line| format!(":{line}")).unwrap_or_default();
+            let at = line_of_id(&text, &case.id).unwrap_or_default();
+            let line = if at > 0 { format!(":{at}") } else { String::new() };
             let id = format!("{}/{}/{}", file.suite, file.topic, case.id);
             match self.complete(id, &file.suite, case, &file.defaults) {
-                Ok(loaded) => self.cases.push(loaded),
+                Ok(loaded) => self.cases.push(Loaded { file: place.clone(), line: at, ..loaded }),
                 Err(mistake) => mistakes.push(format!("{place}{line}: {mistake}")),
             }
         }
@@ -180,7 +185,8 @@ impl Suite {
         };
         let default_after = if case.steps.is_empty() { defaults.after } else { Some(After::Any) };
         let after = case.after.or(default_after).unwrap_or_default();
-        let loaded = Loaded { suite: suite.to_owned(), level, source, setup, expect, after, case, id };
+        let (file, line) = (String::new(), 0);
+        let loaded = Loaded { file, line, suite: suite.to_owned(), level, source, setup, expect, after, case, id };
         let values = Values { host: "host".into(), ..Values::default() };
         let key = if loaded.case.send.is_some() { "send" } else { "request" };
         loaded.bytes(&values).map_err(|error| format!("{}: {key}: {error}", loaded.id))?;

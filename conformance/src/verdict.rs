@@ -47,6 +47,10 @@ impl Verdict {
 pub struct CaseResult {
     /// `suite/topic/id`.
     pub id: String,
+    /// The file with the case, below the suite's directory.
+    pub file: String,
+    /// The case's line there, from 1 on.
+    pub line: usize,
     /// The suite.
     pub suite: String,
     /// What must hold.
