@@ -5,12 +5,13 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 /// What is carried, seen from this directory; a directory with all that is in it.
-const CARRIED: [&str; 12] = [
+const CARRIED: [&str; 13] = [
     "INTERPRETING.md",
     "MIRROR.md",
     "adapters",
     "app",
     "cases",
+    "contract.toml",
     "expectations",
     "ideal",
     "mirror",

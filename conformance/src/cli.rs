@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::app_contract::AppContract;
 use crate::case::Level;
 use crate::compare::{
     CompareArgs, FuzzArgs, MinimizeArgs, RecordArgs, compare_command, fuzz_command, minimize_command, record_command,
@@ -18,7 +20,7 @@ use crate::preflight::{of_io, serves};
 use crate::server::{Launcher, NoServer, Server, Source};
 use crate::suite::{Loaded, Suite};
 use crate::verdict::Run;
-use crate::{any_server, data, interrupt, out, report, run, sarif, say, sayln, table};
+use crate::{any_server, data, interrupt, new, out, report, run, sarif, say, sayln, table};
 
 /// Everything came as expected.
 pub const AS_EXPECTED: u8 = 0;
@@ -52,6 +54,14 @@ enum Command {
     Minimize(MinimizeArgs),
     /// Generate requests, and compare two servers on them until the time is up.
     Fuzz(FuzzArgs),
+    /// Write a suite of your own, with an example that passes.
+    New(new::NewArgs),
+    /// Print the contract of the app that the suite `http` asks: each route, a request, the exact answer.
+    Contract {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Run every case that can be told without an app against any server. Exit codes as of `run`.
     Probe(any_server::ProbeArgs),
     /// List the cases: id, level, source, title.
@@ -260,6 +270,7 @@ pub fn main() -> Result<u8, String> {
             sayln!("{}", schema());
             return Ok(AS_EXPECTED);
         }
+        Command::New(arguments) => return new::new_command(arguments),
         Command::Export { directory } => return data::export(directory).map(|()| AS_EXPECTED),
         _ => {}
     }
@@ -270,6 +281,12 @@ pub fn main() -> Result<u8, String> {
     match cli.command {
         Command::Run(arguments) => run_command(&suite, &arguments),
         Command::Table(arguments) => table_command(&suite, &arguments),
+        Command::Contract { json } => {
+            let contract = AppContract::load(&suite.root)?;
+            say!("{}", if json { contract.json() } else { contract.markdown() });
+            Ok(AS_EXPECTED)
+        }
+        Command::New(_) => unreachable!("answered above"),
         Command::Probe(arguments) => any_server::probe_command(&suite, &arguments),
         Command::Record(arguments) => record_command(&suite, &arguments),
         Command::Compare(arguments) => compare_command(&suite, &arguments),
@@ -344,12 +361,40 @@ fn preflight(
     match launcher.launch(setup, &suite.setups[setup]) {
         Ok(server) => {
             serves(server.address, &suite.probe, patience)?;
+            if setup == "default" && cases.iter().any(|case| case.suite == "http") {
+                app_is_there(suite, server.address, patience)?;
+            }
             Ok(Some((setup.to_owned(), server)))
         }
         Err(NoServer::DidNotStart(why)) => Err(why),
         // Such a server has no such setup; that is a verdict.
         Err(_) => launcher.finds_program().map(|()| None),
     }
+}
+
+/// Says which routes of the app are not as its contract has them, before the cases fail that ask them. One that has none is another app.
+fn app_is_there(suite: &Suite, address: SocketAddr, patience: Duration) -> Result<(), String> {
+    const SHOWN: usize = 12;
+    let lacks = AppContract::load(&suite.root)?.ask(address, patience);
+    // The probe is among them, and was right.
+    if lacks.of > 1 && lacks.rows.len() + 1 >= lacks.of {
+        return Err(format!(
+            "{address} answers the probe and no other request of the app's contract (INTERPRETING.md)"
+        ));
+    }
+    if !lacks.rows.is_empty() {
+        let mut text = format!(
+            "The app is not as its contract says (INTERPRETING.md) in {} of {} requests; cases that ask these will fail:\n",
+            lacks.rows.len(),
+            lacks.of
+        );
+        lacks.rows.iter().take(SHOWN).for_each(|row| text.push_str(&format!("  {row}\n")));
+        if lacks.rows.len() > SHOWN {
+            text.push_str(&format!("  … and {} more\n", lacks.rows.len() - SHOWN));
+        }
+        out::complain(&text);
+    }
+    Ok(())
 }
 
 /// Writes a report, or says in one line why not.

@@ -14,6 +14,7 @@
 #![deny(unsafe_code)]
 
 pub mod any_server;
+pub mod app_contract;
 pub mod case;
 mod case_read;
 pub mod causes;
@@ -30,6 +31,7 @@ pub mod interrupt;
 pub mod judge;
 pub mod minimize;
 pub mod mistake;
+pub mod new;
 pub mod out;
 pub mod preflight;
 pub mod process;

@@ -152,7 +152,11 @@ impl Launcher {
             }
             Source::Command(line) if name == "default" || setup.is_mirror() => {
                 let mut command = Command::new("sh");
-                command.arg("-c").arg(replaced_by_last(&line.replace("<<port>>", &port.to_string())));
+                command.arg("-c").arg({
+                    // Quoted for the shell: a directory may have any name.
+                    let root = format!("'{}'", self.root.display().to_string().replace('\'', "'\\''"));
+                    replaced_by_last(&line.replace("<<port>>", &port.to_string()).replace("<<root>>", &root))
+                });
                 command.env("PORT", port.to_string());
                 if setup.is_mirror() {
                     command.env("PYTHONPATH", self.with_mirror());

