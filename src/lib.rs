@@ -43,6 +43,8 @@ pub mod logging;
 #[cfg(not(loom))]
 pub mod manifest;
 pub mod mistakes;
+#[cfg(not(loom))]
+mod planted;
 #[cfg(all(feature = "python", not(loom)))]
 pub mod python;
 #[cfg(not(loom))]

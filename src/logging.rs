@@ -15,6 +15,7 @@ mod escape;
 mod queue;
 mod writer;
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::OnceLock;
@@ -52,6 +53,7 @@ pub fn start(config: &Config) -> io::Result<()> {
     if LOG.get().is_none() {
         let stream = std::fs::File::from(streams::duplicate(rustix::stdio::stderr())?);
         let log = Log { queue: Queue::new(WAITING_BYTES_MAX), descriptor: stream.as_raw_fd() };
+        log_panics();
         // An error means that another thread was faster.
         if LOG.set(log).is_ok() {
             writer::start(&LOG.get().expect("it was just set").queue, stream, config.log_format)?;
@@ -69,6 +71,26 @@ pub fn start(config: &Config) -> io::Result<()> {
         }
     };
     Ok(())
+}
+
+/// Has panics told by the log, and not printed to a standard error that may be a pipe which nobody reads.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let message = text.or(payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)");
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let backtrace = Backtrace::capture();
+        let shown =
+            if backtrace.status() == BacktraceStatus::Captured { format!("\n{backtrace}") } else { String::new() };
+        tracing::error!(thread = thread.name().unwrap_or("?"), place, "panicked: {message}{shown}");
+    }));
+}
+
+/// Has `told` be called should the thread that writes the log panic. It goes on, but the server must not.
+pub fn on_loss(told: impl Fn() + Send + Sync + 'static) {
+    writer::on_loss(Box::new(told));
 }
 
 /// What became of the lines so far. All zero where no log was started.

@@ -110,6 +110,8 @@ pub struct Running {
 /// What whoever runs the workers knows of them. The pool counts tasks; this is about threads and interpreters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkersNow {
+    /// Workers that take tasks: their thread lives, and what they run is not long over its budget.
+    pub serving: usize,
     /// What runs, by worker.
     pub running: Vec<Running>,
     /// Handlers that were over their budget and were interrupted.

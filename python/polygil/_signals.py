@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
     from typing import Any
 
-#: What asks a server to stop; the second one means at once.
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+#: What asks a server to stop; the second one means at once, and so does SIGQUIT.
+STOPPING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+#: What else has a meaning. Without a handler each of them would end the process.
+ASKING = (signal.SIGUSR1, signal.SIGUSR2)
 
 CLOSED = (-1, -1)
 
@@ -26,7 +28,9 @@ def _noted(_number: int, _frame: FrameType | None) -> None:
 
 
 class Signals:
-    """A pipe that carries numbers of signals, and the context in which SIGINT and SIGTERM go into it.
+    """A pipe that carries numbers of signals, and the context in which those that mean something to a server go into it.
+
+    SIGHUP stays ignored where it was (nohup).
 
     Outside the main thread Python allows no handlers: then only `stop` writes into it.
     """
@@ -47,8 +51,17 @@ class Signals:
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():
             self._wakeup = signal.set_wakeup_fd(self.fds[1], warn_on_full_buffer=False)
-            self._handlers = [(number, signal.signal(number, _noted)) for number in STOPPING]
+            wanted = [number for number in (*STOPPING, *ASKING) if not _stays_ignored(number)]
+            self._handlers = [(number, signal.signal(number, _noted)) for number in wanted]
         return self
+
+    def again(self) -> None:
+        """Take back what the import of an app has changed. Its handlers of the signals that do not stop a server stay."""
+        if self._wakeup is not None:
+            signal.set_wakeup_fd(self.fds[1], warn_on_full_buffer=False)
+            for number, _ in self._handlers:
+                if number in STOPPING:
+                    signal.signal(number, _noted)
 
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
@@ -62,6 +75,10 @@ class Signals:
         fds, self.fds = self.fds, CLOSED
         for fd in fds:
             os.close(fd)
+
+
+def _stays_ignored(number: int) -> bool:
+    return number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
 
 
 def leave_unfinalized() -> None:

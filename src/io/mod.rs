@@ -49,6 +49,7 @@ use self::executor::Executor;
 use self::pace::Pace;
 use crate::dispatch::baton::{Baton, Hold};
 use crate::dispatch::{Pool, Worker};
+use crate::planted::passing;
 use crate::router::RouteId;
 use crate::task::Task;
 
@@ -261,7 +262,7 @@ impl Io {
     pub(crate) fn relieve(&self) {
         let asked_to_leave = || poll_fn(|cx| self.baton.poll_leave(cx));
         self.baton.relieve(
-            || async_io::block_on(self.executor.run(asked_to_leave())),
+            || async_io::block_on(self.executor.run(passing("io", asked_to_leave()))),
             || {
                 self.taken_back.fetch_add(1, Relaxed);
                 self.pool.call_workers(0);

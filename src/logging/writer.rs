@@ -8,6 +8,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing_subscriber::fmt::format::Writer;
@@ -15,6 +17,7 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use super::queue::{Batch, LogOverview, Queue};
 use crate::config::LogFormat;
+use crate::planted::panic_here;
 use crate::streams::write_counted;
 
 /// What a pipe takes in one piece (PIPE_BUF of Linux; POSIX has at least 512).
@@ -35,8 +38,22 @@ pub(super) fn start(queue: &'static Queue, stream: File, format: LogFormat) -> i
     let is_pipe = stream.metadata().is_ok_and(|about| about.file_type().is_fifo());
     let piece_max = if is_pipe { PIPE_BYTES } else { FILE_BYTES };
     let mut writer = LogWriter { queue, stream, format, piece_max, torn: false, told: Told::default(), why: None };
-    std::thread::Builder::new().name("polygil-log".into()).spawn(move || writer.run())?;
+    let body = move || {
+        while catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
+            let told = TOLD_OF_LOSS.lock().unwrap_or_else(PoisonError::into_inner);
+            told.iter().for_each(|told| told());
+        }
+    };
+    std::thread::Builder::new().name("polygil-log".into()).spawn(body)?;
     Ok(())
+}
+
+/// Who is told should the thread panic.
+static TOLD_OF_LOSS: Mutex<Vec<Box<dyn Fn() + Send + Sync>>> = Mutex::new(Vec::new());
+
+/// See [`logging::on_loss`](super::on_loss).
+pub(super) fn on_loss(told: Box<dyn Fn() + Send + Sync>) {
+    TOLD_OF_LOSS.lock().unwrap_or_else(PoisonError::into_inner).push(told);
 }
 
 struct LogWriter {
@@ -65,6 +82,7 @@ impl LogWriter {
         loop {
             let patience = self.missing().map(|_| TRIES_EVERY);
             self.queue.take(&mut batch, patience);
+            panic_here("log");
             self.tell_what_is_missing();
             self.write(&batch);
             std::thread::sleep(GATHERS);

@@ -86,8 +86,8 @@ pub fn say(py: Python<'_>, text: &str) -> Result<(), Stop> {
 
 fn serve_target(py: Python<'_>, target: &str, config: &Config) -> Result<i32, Stop> {
     let ready_fd = serve::ReadyFd::take(config)?;
-    let loaded = load(py, target, config, false)?;
-    serve::serve(py, target, loaded, config, ready_fd, None)
+    let start = serve::Start { target, ready_fd, control: None, is_process: true };
+    serve::serve(py, config, start, || load(py, target, config, false))
 }
 
 fn routes(py: Python<'_>, target: &str, json: bool, config: &Config) -> Result<i32, Stop> {

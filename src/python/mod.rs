@@ -7,10 +7,12 @@
 mod bench;
 mod command;
 mod convert;
+mod crash;
 mod ffi;
 mod handler;
 mod interpreter;
 mod json;
+mod leave;
 mod module;
 mod request;
 mod serve;

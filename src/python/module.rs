@@ -44,12 +44,12 @@ mod _native {
         let config = Config::from_pairs(pairs).map_err(|error| PyValueError::new_err(error.text))?;
         crate::streams::secure()?;
         let ready_fd = serve::ReadyFd::take(&config).map_err(error)?;
-        let served = if target.starts_with('{') {
-            command::table(command::parse_described(target).map_err(error)?, false)
-        } else {
-            command::load(py, target, &config, false)
+        let start = serve::Start { target, ready_fd, control, is_process: false };
+        let load = || match target.strip_prefix('{') {
+            Some(_) => command::table(command::parse_described(target)?, false),
+            None => command::load(py, target, &config, false),
         };
-        serve::serve(py, target, served.map_err(error)?, &config, ready_fd, control).map_err(error)
+        serve::serve(py, &config, start, load).map_err(error)
     }
 
     /// A value as the JSON that a handler's answer would be: what the tests hold against `json.dumps`.

@@ -17,6 +17,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use super::command::{self, FAILED, Loaded, OK, Stop};
+use super::crash;
+use super::leave::{self, Early};
 use super::workers::{self, Report, StartError, Workers};
 use crate::config::Config;
 use crate::dispatch::{Pool, PoolOptions};
@@ -32,34 +34,77 @@ const JOIN_PATIENCE: Duration = Duration::from_secs(10);
 /// The same after a drain that was cut short: what runs then has been given up.
 const CUT_PATIENCE: Duration = Duration::from_millis(500);
 
+/// What the end of the process has at least, when the drain took all of its time.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the end of a server waits for the log's last lines.
 pub const LOG_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The servers of this process, for `stats`.
 static SERVERS: Mutex<Vec<Weak<server::App>>> = Mutex::new(Vec::new());
 
-/// Serves what was loaded until a signal (or `control`'s stop) ends it; gives the exit code.
-///
-/// `control.on_ready(url, stop)` is called once connections are accepted.
+/// How a server is started, beside its options.
+pub struct Start<'a> {
+    /// `module:app`, the path of a manifest, or a table as JSON.
+    pub target: &'a str,
+    /// From [`ReadyFd::take`].
+    pub ready_fd: Option<ReadyFd>,
+    /// Whose `on_ready(url, stop)` is called once connections are accepted; None prints the ready line.
+    pub control: Option<Py<PyAny>>,
+    /// The process is there for this server and ends with it: `polygil serve`.
+    pub is_process: bool,
+}
+
+/// Serves what `load` gives until a signal (or `control`'s stop) ends it; gives the exit code.
 pub fn serve(
+    py: Python<'_>,
+    config: &Config,
+    start: Start<'_>,
+    load: impl FnOnce() -> Result<Loaded, Stop>,
+) -> Result<i32, Stop> {
+    let Start { target, ready_fd, control, is_process } = start;
+    logging::start(config).map_err(|error| Stop::could_not_run(format!("the log cannot be written: {error}")))?;
+    let signals = py.import("polygil._signals")?.call_method0("Signals")?;
+    signals.call_method0("__enter__")?;
+    let none = py.None();
+    let outcome = Early::watch(&signals, control.is_none()).and_then(|early| {
+        let loaded = load()?;
+        drop(early);
+        signals.call_method0("again")?;
+        let reports = if control.is_none() { crash::report_to_log(py)? } else { None };
+        let outcome = open_and_run(py, target, loaded, config, ready_fd, control, &signals, is_process);
+        match reports {
+            // Python is still to be finalized.
+            Some(reports) if !is_process => reports.end(py)?,
+            _ => {}
+        }
+        outcome
+    });
+    if !is_process {
+        signals.call_method1("__exit__", (&none, &none, &none))?;
+    }
+    py.detach(|| logging::flush(LOG_PATIENCE));
+    outcome
+}
+
+#[expect(clippy::too_many_arguments, reason = "what `serve` takes, taken apart")]
+fn open_and_run(
     py: Python<'_>,
     target: &str,
     loaded: Loaded,
     config: &Config,
     ready_fd: Option<ReadyFd>,
     control: Option<Py<PyAny>>,
+    signals: &Bound<'_, PyAny>,
+    is_process: bool,
 ) -> Result<i32, Stop> {
-    logging::start(config).map_err(|error| Stop::could_not_run(format!("the log cannot be written: {error}")))?;
     let listeners = server::bind(config).map_err(|error| Stop::could_not_run(error.to_string()))?;
     let admin = server::bind_admin(config).map_err(|error| Stop::could_not_run(error.to_string()))?;
     let url = listeners[0].url();
-    let signals = py.import("polygil._signals")?.call_method0("Signals")?;
-    signals.call_method0("__enter__")?;
     let fds: (RawFd, RawFd) = signals.getattr("fds")?.extract()?;
     let (signal_fd, stop_fd) = (duplicate(fds.0)?, File::from(duplicate(fds.1)?));
     let stop_asked = duplicate(fds.0)?;
-
-    let outcome = run(py, target, loaded, config, Doors { listeners, admin, signal_fd, stop_fd }, |py, port| {
+    let doors = Doors { listeners, admin, signal_fd, stop_fd, is_process };
+    run(py, target, loaded, config, doors, |py, port| {
         announce(config, ready_fd, port)?;
         match &control {
             // The program that started it has its own way to tell its user.
@@ -72,11 +117,7 @@ pub fn serve(
             None => {}
         }
         Ok(())
-    });
-    let none = py.None();
-    signals.call_method1("__exit__", (&none, &none, &none))?;
-    py.detach(|| logging::flush(LOG_PATIENCE));
-    outcome
+    })
 }
 
 /// Waits until standard output takes a line. False when a signal came first, from somebody who waits for this server to end.
@@ -95,6 +136,7 @@ struct Doors {
     admin: Vec<server::SmolListener>,
     signal_fd: OwnedFd,
     stop_fd: File,
+    is_process: bool,
 }
 
 fn run(
@@ -123,20 +165,35 @@ fn run(
     };
     // A client that left while its task waited frees the task's place.
     let pool = Pool::with_stale(options, |task: &Task| task.reply.is_caller_gone());
-    let Doors { listeners, admin, signal_fd, stop_fd } = doors;
+    let Doors { listeners, admin, signal_fd, stop_fd, is_process } = doors;
     let mut options = ServerOptions::new(config, prefix);
     options.max_connections = server::descriptors_for(config.max_connections);
     let app = Arc::new(server::App::new(Arc::clone(&router), Arc::clone(&pool), options));
     let admin = start_admin(&app, admin)?;
     let health = Arc::clone(&app.health);
+    let last_resort = config.drain_timeout + LEAVE_PATIENCE;
+    let stop = Arc::new(move || {
+        // The server reads this as SIGTERM. A full pipe holds a signal already.
+        drop((&stop_fd).write(&[server::Signal::TERMINATE.0]));
+        if is_process {
+            leave::by(last_resort);
+        }
+    });
+    let told = Arc::clone(&stop);
+    app.on_loss(move || told());
+    let served = Arc::downgrade(&app);
+    logging::on_loss(move || {
+        if let Some(app) = served.upgrade() {
+            app.lost("the thread of the log");
+        }
+    });
     let options = workers::Options {
         workers: config.workers,
         interrupt_grace: config.interrupt_grace,
         max_replacements: config.max_replacements,
         exhausted: Box::new(move |reason| {
             health.fail(reason);
-            // The server reads this as SIGTERM. A full pipe holds a signal already.
-            drop((&stop_fd).write(&[server::Signal::TERMINATE.0]));
+            stop();
         }),
     };
     let workers = py.detach(|| {
@@ -156,15 +213,14 @@ fn run(
     let announced = ready(py, port);
     let (drained, report) = py.detach(|| {
         let drained = announced.is_ok().then(|| {
+            let further = signal_fd.try_clone()?;
             let signals = server::signals_from(signal_fd)?;
             let give_up = || workers.give_up();
-            Ok::<_, std::io::Error>(server::run_blocking(
-                Arc::clone(&app),
-                listeners,
-                signals,
-                config.io_threads,
-                give_up,
-            ))
+            let report = server::run_blocking(Arc::clone(&app), listeners, signals, config.io_threads, give_up);
+            if is_process {
+                leave::at_signal(further);
+            }
+            Ok::<_, std::io::Error>(report)
         });
         let cut = !matches!(&drained, Some(Ok(report)) if report.ended == DrainEnd::Finished);
         let patience = if cut { CUT_PATIENCE } else { JOIN_PATIENCE };
@@ -178,7 +234,13 @@ fn run(
     }
     announced?;
     match drained {
-        Some(Ok(drained)) => Ok(exit_code(&router, &drained, &report)),
+        Some(Ok(drained)) => {
+            if is_process {
+                leave::with_stacks_by(py, config.drain_timeout.saturating_sub(drained.took).max(LEAVE_PATIENCE))?;
+            }
+            let failed = app.health.get() == server::Health::Failed;
+            Ok(if failed { FAILED } else { exit_code(&router, &drained, &report) })
+        }
         Some(Err(error)) => Err(Stop::could_not_run(format!("the signals cannot be read: {error}"))),
         None => Ok(FAILED),
     }
@@ -288,7 +350,8 @@ fn stop_was_asked(pipe: &OwnedFd) -> bool {
     copy.and_then(|mut pipe| pipe.read(&mut [0])).is_ok_and(|count| count > 0)
 }
 
-fn duplicate(fd: RawFd) -> Result<OwnedFd, Stop> {
+/// A copy of a descriptor of the Signals object.
+pub(super) fn duplicate(fd: RawFd) -> Result<OwnedFd, Stop> {
     // SAFETY: the descriptor belongs to the Signals object, which is alive and keeps it open for the length of this call.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
     borrowed.try_clone_to_owned().map_err(|error| Stop::could_not_run(error.to_string()))

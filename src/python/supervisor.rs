@@ -52,6 +52,8 @@ struct State {
     address: Option<InterpreterAddress>,
     visitors: usize,
     abandoned: bool,
+    /// It takes tasks.
+    serving: bool,
     thread: Option<ThreadId>,
 }
 
@@ -148,9 +150,34 @@ impl Watch {
         }
     }
 
+    /// The worker takes tasks from now on.
+    pub fn serve(&self) {
+        self.lock().serving = true;
+    }
+
+    /// The worker takes none any more.
+    pub fn leave(&self) {
+        self.lock().serving = false;
+    }
+
+    /// Whether the worker takes tasks, or will once it is done with one that is not over its budget by more than `grace`.
+    pub fn is_serving(&self, grace: Duration) -> bool {
+        let state = self.lock();
+        let is_over = |running: &Running| running.started.elapsed() > running.budget.saturating_add(grace);
+        state.serving && !state.abandoned && !state.running.as_ref().is_some_and(is_over)
+    }
+
+    /// As [`Watch::running`], for a signal handler: without waiting, and without what it cannot tell.
+    pub fn glance(&self) -> Option<(u64, RouteId)> {
+        let state = self.state.try_lock().ok()?;
+        let running = state.running.as_ref()?;
+        Some((running.request, running.route))
+    }
+
     /// The worker is about to end its interpreter: no new visitor, and wait for those inside. Call it detached.
     pub fn close(&self) {
         let mut state = self.lock();
+        state.serving = false;
         state.address = None;
         while state.visitors > 0 {
             state = self.left.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -255,7 +282,7 @@ pub fn look(watches: &[Arc<Watch>], grace: Duration, shortest_budget: Duration) 
             Due::Nothing => {}
             Due::Interrupt { address, number } => {
                 interrupted += 1;
-                interrupt(Arc::clone(watch), address, number);
+                interrupt(watch, address, number);
             }
             Due::Abandon => lost.push(index),
         }
@@ -264,22 +291,30 @@ pub fn look(watches: &[Arc<Watch>], grace: Duration, shortest_budget: Duration) 
 }
 
 /// Has HandlerTimeout raised in the worker's handler, on a thread of its own: the interpreter's GIL may never come free.
-fn interrupt(watch: Arc<Watch>, address: InterpreterAddress, number: u64) {
-    let visitor = Arc::clone(&watch);
+fn interrupt(watch: &Arc<Watch>, address: InterpreterAddress, number: u64) {
+    let visitor = Visitor(Arc::clone(watch));
     let started = std::thread::Builder::new().name("polygil-interrupt".into()).spawn(move || {
         // SAFETY: `due` counted this visitor while the address was there, and `Watch::close` waits for it before the worker
         // ends its interpreter; the thread is new, so it has no thread state.
         unsafe {
             visit(address, |gil| {
                 // Any failure in here means that no interrupt is set: the grace runs out and the worker is replaced.
-                drop(raise_timeout(gil, &visitor, &address, number));
+                drop(raise_timeout(gil, &visitor.0, &address, number));
             });
         }
-        visitor.visitor_left();
     });
     if let Err(error) = started {
+        // The visitor has left with the closure that was to run.
         tracing::error!(%error, "no thread to interrupt a handler that is over its budget");
-        watch.visitor_left();
+    }
+}
+
+/// A visitor that `due` has counted. It leaves when this is dropped, also by a panic: the worker waits for it.
+struct Visitor(Arc<Watch>);
+
+impl Drop for Visitor {
+    fn drop(&mut self) {
+        self.0.visitor_left();
     }
 }
 

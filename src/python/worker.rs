@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::convert::{Converted, Converter, Refused, type_by_first_piece};
+use super::crash::OnStage;
 use super::ffi::{Gil, Object, PyResult, Raised};
 use super::handler::{CallError, Caller, Handler, Unresolved};
 use super::interpreter::{Interpreter, StillInUse};
@@ -26,6 +27,7 @@ use crate::error::Failure;
 use crate::http::Response;
 use crate::io::executor::take_along;
 use crate::io::{Io, Turn};
+use crate::planted::panic_here;
 use crate::router::{RouteId, Router};
 use crate::task::Task;
 
@@ -109,9 +111,12 @@ pub fn run(
         }
     };
     watch.open(interpreter.address());
+    // SAFETY: both are borrowed for longer than this function runs, and it is dropped when that ends.
+    let _on_stage = unsafe { OnStage::enter(index, watch, setup) };
     interpreter.run(|gil| {
         match Serving::start(gil, setup, index) {
             Ok(mut serving) => {
+                watch.serve();
                 tell(Started::Ready);
                 gil.detached_lending(&mut serving, |lent| {
                     io.serve(&mut queue, &mut |queue| lent.attached(|serving| serving.turn(queue, watch, io)));
@@ -279,6 +284,7 @@ impl<'i, 's> Serving<'i, 's> {
                 Step::Run(task) if !task.reply.start() => queue.expired(),
                 Step::Run(task) => {
                     turn = Turn::Ran;
+                    panic_here("worker");
                     io.begin(task.route, queue);
                     if !self.answer(task, watch, io, queue) {
                         return Turn::Over;

@@ -22,11 +22,15 @@ use super::worker::{self, Ended, Setup, Started};
 use crate::dispatch::Pool;
 use crate::error::Failure;
 use crate::io::Io;
+use crate::planted::panic_here;
 use crate::router::RouteId;
 use crate::task::{Running, Task, WorkersNow};
 
 /// How often a start that takes long is asked whether it is still wanted.
 const INTERRUPTION_LOOK: Duration = Duration::from_millis(50);
+
+/// A worker whose task is over its budget and grace by more than this takes no tasks, whatever has become of its supervisor.
+const OVERDUE_MAX: Duration = Duration::from_secs(2);
 
 /// What a client reads whose handler still ran when the server stopped.
 const STOPPED: &str = "the server stopped before the handler came back";
@@ -149,7 +153,7 @@ impl Workers {
         give_back_freed_memory();
         let supervisor = std::thread::Builder::new()
             .name("polygil-supervisor".into())
-            .spawn(move || crew.supervise(&inbox))
+            .spawn(move || guarded(crew, &inbox))
             .map_err(|error| StartError::Failed(format!("no thread: {error}")))?;
         Ok(Self { events, shared, supervisor })
     }
@@ -171,7 +175,10 @@ impl Workers {
                 let (request, route, since) = watch.running()?;
                 Some(Running { worker, request, route, since })
             });
+            let grace = shared.options.interrupt_grace + OVERDUE_MAX;
+            let serving = shared.watches().iter().filter(|watch| watch.is_serving(grace)).count();
             WorkersNow {
+                serving,
                 running: running.collect(),
                 interrupted: shared.interrupted.load(Relaxed),
                 replaced: shared.replaced.load(Relaxed),
@@ -255,6 +262,15 @@ fn all_ready(
     }
 }
 
+/// The supervisor's thread. Without it nobody is interrupted or replaced any more, so the server cannot go on without it.
+fn guarded(crew: Crew, inbox: &Receiver<Event>) -> Report {
+    let shared = Arc::clone(&crew.shared);
+    catch_unwind(AssertUnwindSafe(|| crew.supervise(inbox))).unwrap_or_else(|_| {
+        (shared.options.exhausted)("the supervisor of the workers panicked, which is a bug in polygil");
+        Report { left_behind: 1, exhausted: true, ..Report::default() }
+    })
+}
+
 /// A worker's thread, as the supervisor knows it.
 struct Member {
     index: usize,
@@ -296,6 +312,7 @@ impl Crew {
                 let run = || worker::run(&shared.setup, index, queue, &watch, &shared.io, tell);
                 let ended = catch_unwind(AssertUnwindSafe(run)).ok();
                 if ended.is_none() {
+                    watch.leave();
                     shared.abandon(&watch, Failure::WorkerLost, Failure::WorkerLost.default_detail());
                 }
                 // Nobody listens any more when the server has given up waiting.
@@ -307,6 +324,7 @@ impl Crew {
 
     fn supervise(mut self, inbox: &Receiver<Event>) -> Report {
         loop {
+            panic_here("supervisor");
             let watches = self.shared.watches();
             let Seen { lost, interrupted, again_in } =
                 look(&watches, self.shared.options.interrupt_grace, self.shortest_budget);

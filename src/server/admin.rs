@@ -3,7 +3,7 @@
 //! | path | answer |
 //! |---|---|
 //! | `/livez` | 200 as long as the process answers at all |
-//! | `/readyz` | 200 when the server accepts and serves; 503 while it starts, drains, or has failed |
+//! | `/readyz` | 200 when the server accepts and serves; 503 while it starts, drains, stalls, or has failed |
 //! | `/metrics` | the counters and gauges, for Prometheus |
 //! | `/stats` | the same as one JSON object, and what each worker runs |
 //!
@@ -21,11 +21,13 @@ use smol::channel;
 use tracing::Instrument;
 
 use super::overview::Health;
+use super::vital::TURN_MAX;
 use super::{App, ServerOptions, Signal, SmolListener, env, metrics};
 use crate::config::Config;
 use crate::dispatch::{Placement, Pool, PoolOptions, Step};
 use crate::http::Response;
 use crate::io::executor::Executor;
+use crate::planted::{panic_here, passing};
 use crate::router::{RouteId, RouteSpec, Router};
 use crate::task::Task;
 
@@ -60,16 +62,20 @@ impl Admin {
         let pool = Pool::new(options);
         let (signals, inbox) = channel::bounded(1);
         let own = Arc::new(App::new(Arc::new(router()), Arc::clone(&pool), own_options(&app.options)));
-        let worker_pool = Arc::clone(&pool);
+        let (worker_pool, served) = (Arc::clone(&pool), Arc::clone(&app));
         let mut admin = Admin { signals, pool, threads: Vec::new() };
         let worker = thread::Builder::new().name("polygil-admin".into());
-        admin.threads.push(worker.spawn(move || answer_all(&worker_pool, &app))?);
+        let answer = move || {
+            served.guard("the admin address", || answer_all(&worker_pool, &served));
+        };
+        admin.threads.push(worker.spawn(answer)?);
         let io = thread::Builder::new().name("polygil-admin-io".into());
         let served = io.spawn(move || {
             let executor = Arc::new(Executor::new());
             let spawn = Arc::clone(&executor);
             let run = super::run(own, listeners, inbox, || 0, env::SystemClock::new(), spawn);
-            async_io::block_on(executor.run(run.instrument(tracing::debug_span!("admin"))));
+            let run = passing("admin-io", run.instrument(tracing::debug_span!("admin")));
+            app.guard("the I/O of the admin address", || async_io::block_on(executor.run(run)));
         });
         admin.threads.push(served?);
         Ok(admin)
@@ -121,7 +127,10 @@ fn answer_all(pool: &Arc<Pool<Task>>, app: &App) {
     let mut worker = pool.worker(0);
     loop {
         match worker.step() {
-            Step::Run(task) if task.reply.start() => drop(task.reply.send(answer(app, task.route))),
+            Step::Run(task) if task.reply.start() => {
+                panic_here("admin");
+                drop(task.reply.send(answer(app, task.route)));
+            }
             Step::Run(_) => worker.expired(),
             Step::Park => worker.park(),
             Step::Exit => return,
@@ -141,9 +150,9 @@ fn livez(_: &App) -> Response {
 }
 
 fn readyz(app: &App) -> Response {
-    let health = app.health.get();
+    let (health, reason) = app.health_within(TURN_MAX);
     let status = if health == Health::Ready { 200 } else { 503 };
-    let text = match app.health.reason() {
+    let text = match reason {
         Some(reason) => format!("{}: {reason}\n", health.name()),
         None => format!("{}\n", health.name()),
     };
@@ -151,11 +160,12 @@ fn readyz(app: &App) -> Response {
 }
 
 fn metrics_page(app: &App) -> Response {
-    page(200, metrics::CONTENT_TYPE, metrics::text(app.overview()))
+    page(200, metrics::CONTENT_TYPE, metrics::text(app.overview_with(app.health_within(TURN_MAX))))
 }
 
 fn stats(app: &App) -> Response {
-    let text = serde_json::to_string(&app.overview()).expect("counters always serialize");
+    let text =
+        serde_json::to_string(&app.overview_with(app.health_within(TURN_MAX))).expect("counters always serialize");
     page(200, "application/json", text)
 }
 

@@ -26,10 +26,11 @@ use super::accept::accept_loop;
 use super::buffered::Buffered;
 use super::date::DateCache;
 use super::env::{Clock, Listener, Spawn};
-use super::overview::Health;
+use super::overview::{Health, RunningOverview};
 use super::stats::{Closed, Stats};
 use super::{App, Signal};
 use crate::mistakes::broken;
+use crate::planted::panic_here;
 use crate::router::RouteId;
 
 /// How long after its last answer (or its beginning) a connection may still bring a request when a drain begins.
@@ -64,6 +65,8 @@ pub enum DrainEnd {
     Deadline,
     /// A second signal, or one that does not ask for a drain.
     Signal,
+    /// A bug in polygil: the drain itself panicked.
+    Bug,
 }
 
 /// A request that a drain did not see finish.
@@ -99,7 +102,7 @@ pub async fn run<L: Listener, C: Clock>(
     }
     server.app.health.reach(Health::Ready);
 
-    let first = stop_signal(&mut signals).await;
+    let first = stop_signal(&mut signals, &server.app).await;
     server.app.health.reach(Health::Draining);
     let begun = server.clock.now();
     let drain_timeout = server.app.options.drain_timeout;
@@ -115,7 +118,7 @@ pub async fn run<L: Listener, C: Clock>(
             DrainEnd::Finished
         };
         let signalled = async {
-            stop_signal(&mut signals).await;
+            stop_signal(&mut signals, &server.app).await;
             DrainEnd::Signal
         };
         let deadline = async {
@@ -149,14 +152,52 @@ pub async fn run<L: Listener, C: Clock>(
     DrainReport { ended, took, unfinished, stats: server.app.stats() }
 }
 
-/// The next signal that stops the server. Never ends without one.
-async fn stop_signal(signals: &mut (impl Stream<Item = Signal> + Unpin)) -> Signal {
+/// The next signal that stops the server, after what others ask for. Never ends without one.
+async fn stop_signal(signals: &mut (impl Stream<Item = Signal> + Unpin), app: &App) -> Signal {
     while let Some(signal) = signals.next().await {
-        if signal.stops() {
-            return signal;
+        panic_here("drain");
+        match signal {
+            signal if signal.stops() => return signal,
+            Signal::REPORT => log_state(app),
+            Signal::TAKEOVER => tracing::info!("SIGUSR2 is kept for a takeover by a successor; there is none so far"),
+            _ => {}
         }
     }
     future::pending().await
+}
+
+/// Has the log say what the server does at this moment.
+fn log_state(app: &App) {
+    let now = app.overview();
+    tracing::info!(
+        health = now.health.name(),
+        connections = now.stats.connections_active,
+        requests_received = now.stats.requests_received,
+        requests_in_flight = now.stats.requests_in_flight,
+        tasks_waiting = now.pool.waiting,
+        workers = now.workers.count,
+        workers_busy = now.workers.busy,
+        workers_replaced = now.workers.replaced,
+        log_lines_lost = now.log.lines_lost + now.log.access_lines_lost,
+        "state"
+    );
+    for RunningOverview { worker, route, request_id, seconds } in now.workers.running {
+        tracing::info!(worker, route, request_id, seconds, "running");
+    }
+}
+
+/// The end of a server whose [`run`] has panicked: everything that runs is answered by `give_up`, and the connections are cut.
+pub(super) async fn end_at_once<C: Clock>(app: &Arc<App>, give_up: &impl Fn() -> usize, clock: &C) -> DrainReport {
+    let begun = clock.now();
+    let patience = || clock.sleep_until(clock.now().saturating_add(CUT_GRACE));
+    app.gate.enter(Phase::Draining);
+    if give_up() > 0 {
+        app.gate.quiet().or(patience()).await;
+    }
+    app.gate.enter(Phase::Now);
+    app.gate.quiet().or(patience()).await;
+    let took = clock.now().saturating_sub(begun);
+    DrainReport { ended: DrainEnd::Bug, took, unfinished: Vec::new(), stats: app.stats() }
 }
 
 /// What the accept loops and the connections of one server share.

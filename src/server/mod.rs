@@ -25,14 +25,17 @@ mod stats;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod vital;
 mod wire;
 
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use futures_lite::{Stream, future};
+use futures_lite::{FutureExt, Stream, future};
 
 pub use self::access::ACCESS_TARGET;
 pub use self::admin::Admin;
@@ -48,6 +51,7 @@ use crate::config::Config;
 use crate::dispatch::Pool;
 use crate::http::{Limits, Response};
 use crate::io::Io;
+use crate::planted::passing;
 use crate::router::{RouteId, Router};
 use crate::task::{Running, Task, WorkersNow};
 
@@ -68,6 +72,8 @@ pub struct App {
     gate: Arc<Gate>,
     now: OnceLock<Box<dyn Fn() -> Duration + Send + Sync>>,
     workers: OnceLock<Box<dyn Fn() -> WorkersNow + Send + Sync>>,
+    stop: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    probe: vital::Probe,
 }
 
 impl App {
@@ -85,6 +91,8 @@ impl App {
             gate: Arc::default(),
             now: OnceLock::new(),
             workers: OnceLock::new(),
+            stop: OnceLock::new(),
+            probe: vital::Probe::default(),
         }
     }
 
@@ -213,16 +221,26 @@ impl ServerOptions {
 pub struct Signal(pub u8);
 
 impl Signal {
+    /// The terminal is gone, or somebody wants a reload, which there is none of so far. Drains.
+    pub const HANGUP: Signal = Signal::of(rustix::process::Signal::HUP);
     /// Ctrl-C. Drains.
-    pub const INTERRUPT: Signal = Signal(2);
+    pub const INTERRUPT: Signal = Signal::of(rustix::process::Signal::INT);
     /// Ctrl-\. Stops at once.
-    pub const QUIT: Signal = Signal(3);
+    pub const QUIT: Signal = Signal::of(rustix::process::Signal::QUIT);
     /// What a supervisor sends. Drains.
-    pub const TERMINATE: Signal = Signal(15);
+    pub const TERMINATE: Signal = Signal::of(rustix::process::Signal::TERM);
+    /// Has the log say what the server does.
+    pub const REPORT: Signal = Signal::of(rustix::process::Signal::USR1);
+    /// Kept for a takeover by a successor. Does nothing, and says so.
+    pub const TAKEOVER: Signal = Signal::of(rustix::process::Signal::USR2);
+
+    const fn of(signal: rustix::process::Signal) -> Signal {
+        Signal(signal.as_raw() as u8)
+    }
 
     /// Whether it asks the server to stop.
-    fn stops(self) -> bool {
-        [Signal::INTERRUPT, Signal::QUIT, Signal::TERMINATE].contains(&self)
+    pub fn stops(self) -> bool {
+        [Signal::HANGUP, Signal::INTERRUPT, Signal::QUIT, Signal::TERMINATE].contains(&self)
     }
 
     /// Whether it asks not to drain first.
@@ -246,10 +264,27 @@ pub fn run_blocking(
     let executor = Arc::clone(&io.executor);
     let spawn = Arc::clone(&executor);
     let clock = env::SystemClock::new();
+    let run = guarded(&app, listeners, signals, give_up, clock, spawn);
     if io_threads <= 1 {
         return thread::scope(|scope| {
-            thread::Builder::new().name("polygil-io".into()).spawn_scoped(scope, || io.relieve()).expect("a thread");
-            let report = future::block_on(run(app, listeners, signals, give_up, clock, spawn));
+            let (alive, lost) = smol::channel::bounded::<()>(1);
+            let (app, io) = (&app, &io);
+            let relief = move || {
+                let _alive = alive;
+                if app.guard("the thread of the I/O", || io.relieve()).is_none() {
+                    // Workers must not ask it for the I/O any more.
+                    io.close();
+                }
+            };
+            thread::Builder::new().name("polygil-io".into()).spawn_scoped(scope, relief).expect("a thread");
+            let mut run = pin!(run);
+            let alone = async {
+                let _ended = lost.recv().await;
+                None
+            };
+            let report = future::block_on(future::or(async { Some(run.as_mut().await) }, alone));
+            // Its thread is lost: what is left of the I/O is done here.
+            let report = report.unwrap_or_else(|| async_io::block_on(executor.run(run)));
             io.close();
             report
         });
@@ -257,18 +292,38 @@ pub fn run_blocking(
     let (running, stopped) = smol::channel::bounded::<()>(1);
     thread::scope(|scope| {
         for index in 1..io_threads {
-            let (executor, stopped) = (executor.clone(), stopped.clone());
+            let (app, executor, stopped) = (&app, executor.clone(), stopped.clone());
             let helper = move || {
+                let until = passing("io", stopped.recv());
                 // Ends with an error once `running` is dropped, which is all that is asked of it.
-                let _ = async_io::block_on(executor.run(stopped.recv()));
+                app.guard("a thread of the I/O", || async_io::block_on(executor.run(until)).err());
             };
             if let Err(error) = thread::Builder::new().name(format!("polygil-io-{index}")).spawn_scoped(scope, helper) {
                 tracing::warn!(%error, "cannot start another I/O thread; going on with {index}");
                 break;
             }
         }
-        let report = async_io::block_on(executor.run(run(app, listeners, signals, give_up, clock, spawn)));
+        let report = async_io::block_on(executor.run(run));
         drop(running);
         report
     })
+}
+
+/// As [`run`]. Should that panic, what is left of the server ends at once.
+async fn guarded(
+    app: &Arc<App>,
+    listeners: Vec<SmolListener>,
+    signals: impl Stream<Item = Signal>,
+    give_up: impl Fn() -> usize,
+    clock: env::SystemClock,
+    spawn: impl env::Spawn,
+) -> DrainReport {
+    let run = pin!(run(Arc::clone(app), listeners, signals, &give_up, clock, spawn));
+    match AssertUnwindSafe(run).catch_unwind().await {
+        Ok(report) => report,
+        Err(_) => {
+            app.lost("the thread of the drain");
+            drain::end_at_once(app, &give_up, &clock).await
+        }
+    }
 }

@@ -9,6 +9,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -30,10 +31,13 @@ pub enum Health {
     Draining,
     /// It stops because it cannot serve any more.
     Failed,
+    /// It is ready, and could not serve at this moment: no worker takes tasks, or the I/O does not turn. Not kept, but found out when
+    /// somebody asks.
+    Stalled,
 }
 
 impl Health {
-    const ALL: [Health; 4] = [Health::Starting, Health::Ready, Health::Draining, Health::Failed];
+    const ALL: [Health; 5] = [Health::Starting, Health::Ready, Health::Draining, Health::Failed, Health::Stalled];
 
     /// As JSON and metrics spell it.
     pub fn name(self) -> &'static str {
@@ -42,6 +46,7 @@ impl Health {
             Health::Ready => "ready",
             Health::Draining => "draining",
             Health::Failed => "failed",
+            Health::Stalled => "stalled",
         }
     }
 }
@@ -67,7 +72,7 @@ impl HealthCell {
 
     /// How the server is.
     pub fn get(&self) -> Health {
-        Health::ALL[usize::from(self.state.load(SeqCst)).min(Health::ALL.len() - 1)]
+        Health::ALL[usize::from(self.state.load(SeqCst)).min(Health::Failed as usize)]
     }
 
     /// Why it failed.
@@ -85,7 +90,7 @@ impl HealthCell {
 pub struct Overview {
     /// How it is.
     pub health: Health,
-    /// Why it failed, if it did.
+    /// Why it failed or stalls, if it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health_reason: Option<String>,
     /// Connections and requests.
@@ -143,8 +148,23 @@ pub struct RunningOverview {
 }
 
 impl App {
+    /// How the server is, and why it does not serve, if it does not. Has the I/O answer, for which it waits for `patience` at most.
+    pub(super) fn health_within(&self, patience: Duration) -> (Health, Option<String>) {
+        let obstacle = self.obstacle(patience);
+        // In this order: a server that fails meanwhile has failed.
+        match (self.health.get(), obstacle) {
+            (Health::Ready, Some(reason)) => (Health::Stalled, Some(reason)),
+            (health, _) => (health, self.health.reason()),
+        }
+    }
+
     /// The server at this moment.
     pub fn overview(&self) -> Overview {
+        self.overview_with(self.health_within(Duration::ZERO))
+    }
+
+    /// As [`App::overview`], with a health that was found out.
+    pub(super) fn overview_with(&self, (health, health_reason): (Health, Option<String>)) -> Overview {
         let workers = self.workers_now();
         let lanes = self.pool.lane_depths();
         let waiting = self.pool.depth();
@@ -160,8 +180,8 @@ impl App {
             }
         });
         Overview {
-            health: self.health.get(),
-            health_reason: self.health.reason(),
+            health,
+            health_reason,
             stats: self.stats(),
             pool: self.pool.counters(),
             queue_depths: Depths { lanes, overflow: waiting.saturating_sub(in_lanes) },

@@ -1,0 +1,154 @@
+//! The ends of a process that is there for a server: by a signal before it serves, by a further one while it ends, by a deadline.
+//!
+//! A server that drains ends by itself, and Python is finalized. What stands here is for when that is not to be waited for: an
+//! import that takes minutes, a thread of the app that never ends, a bug of polygil's own. Nothing in here needs Python to go on.
+//!
+//! As the first process of a container (PID 1) a signal without a handler is ignored by the kernel, so handlers are in place before the
+//! app is imported, and an end by a signal falls back on an exit code.
+
+use std::fs::File;
+use std::io::{PipeWriter, Read, pipe};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::command::{FAILED, Stop};
+use super::serve::duplicate;
+use crate::logging;
+use crate::server::Signal;
+use crate::streams::complain;
+
+/// How long the last lines of the log have when nothing else is waited for.
+const LAST_LINES: Duration = Duration::from_millis(200);
+
+/// While it lives, a signal that stops a server ends the process: there is nothing to drain yet.
+pub struct Early {
+    // Its end wakes the thread.
+    over: Option<PipeWriter>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Early {
+    /// Watches the pipe of a `Signals` object, if it `is_wanted`.
+    pub fn watch(signals: &Bound<'_, PyAny>, is_wanted: bool) -> Result<Self, Stop> {
+        if !is_wanted {
+            return Ok(Self { over: None, thread: None });
+        }
+        let fds: (RawFd, RawFd) = signals.getattr("fds")?.extract()?;
+        let numbers = File::from(duplicate(fds.0)?);
+        let failed = |error: std::io::Error| Stop::could_not_run(error.to_string());
+        let (until, over) = pipe().map_err(failed)?;
+        let watch = move || {
+            while let Some(signal) = next(&numbers, Some(until.as_fd())) {
+                if signal.stops() {
+                    complain(&format!("polygil: stopped by signal {} while the app was imported", signal.0));
+                    end_by(signal);
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("polygil-signals".into()).spawn(watch).map_err(failed)?;
+        Ok(Self { over: Some(over), thread: Some(thread) })
+    }
+}
+
+impl Drop for Early {
+    fn drop(&mut self) {
+        drop(self.over.take());
+        if let Some(thread) = self.thread.take() {
+            // Should it have panicked, the log has it.
+            drop(thread.join());
+        }
+    }
+}
+
+/// The next signal. None once the other end of `until` is closed, or when the pipe cannot be read.
+fn next(mut numbers: &File, until: Option<std::os::fd::BorrowedFd<'_>>) -> Option<Signal> {
+    loop {
+        let mut asked: Vec<PollFd<'_>> = [Some(numbers.as_fd()), until]
+            .into_iter()
+            .flatten()
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
+        match poll(&mut asked, None) {
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(_) => return None,
+            Ok(_) => {}
+        }
+        if asked.get(1).is_some_and(|until| !until.revents().is_empty()) {
+            // A signal that is in the pipe now is the server's.
+            return None;
+        }
+        let mut number = [0];
+        match numbers.read(&mut number) {
+            Ok(1) => return Some(Signal(number[0])),
+            Ok(_) => return None,
+            // Another thread was faster.
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Ends the process as the signal would have without a handler; as PID 1, which such a signal does not end, with 128 and its number.
+fn end_by(signal: Signal) -> ! {
+    let number = i32::from(signal.0);
+    logging::flush(LAST_LINES);
+    // Without the file that SIGQUIT would leave.
+    if signal != Signal::QUIT {
+        // SAFETY: takes no pointer; the default action takes the place of CPython's handler.
+        unsafe {
+            libc::signal(number, libc::SIG_DFL);
+            libc::kill(libc::getpid(), number);
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    exit(128 + number)
+}
+
+fn exit(code: i32) -> ! {
+    // SAFETY: nothing of this process runs after it.
+    unsafe { libc::_exit(code) }
+}
+
+/// From now on, a further signal that stops a server ends the process at once.
+pub fn at_signal(numbers: OwnedFd) {
+    let numbers = File::from(numbers);
+    let watch = move || {
+        while let Some(signal) = next(&numbers, None) {
+            if signal.stops() {
+                tracing::error!(signal = signal.0, "a further signal: the process ends at once");
+                logging::flush(LAST_LINES);
+                exit(FAILED);
+            }
+        }
+    };
+    start("polygil-signals", watch);
+}
+
+/// The process ends after `patience`, if it has not by then.
+pub fn by(patience: Duration) {
+    let wait = move || {
+        thread::sleep(patience);
+        tracing::error!("the server did not end in time: the process ends without it");
+        logging::flush(LAST_LINES);
+        exit(FAILED);
+    };
+    start("polygil-last-resort", wait);
+}
+
+fn start(name: &str, body: impl FnOnce() + Send + 'static) {
+    if let Err(error) = thread::Builder::new().name(name.to_owned()).spawn(body) {
+        tracing::error!(%error, "no thread to see to it that the process ends");
+    }
+}
+
+/// As [`by`], for the end of Python: threads of the app that are waited for, and its exit functions. Their stacks are written to the log.
+pub fn with_stacks_by(py: Python<'_>, patience: Duration) -> PyResult<()> {
+    let Some(fd) = logging::descriptor() else { return Ok(()) };
+    let arguments = (patience.as_secs_f64(), false, fd, true);
+    py.import("faulthandler")?.call_method1("dump_traceback_later", arguments)?;
+    Ok(())
+}
