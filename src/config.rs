@@ -129,11 +129,13 @@ options! {
         request_timeout: Duration = "10m", kinds::duration, Some("TIME"), "From the end of a request's head to the end of its content, however steadily it comes: 408 after it.";
         idle_timeout: Duration = "75s", kinds::duration, Some("TIME"), "Pause between two requests before the connection is closed.";
         write_timeout: Duration = "30s", kinds::duration, Some("TIME"), "How long a client may take nothing of its answer before the connection is closed.";
+        response_timeout: Duration = "10m", kinds::duration, Some("TIME"), "How long an answer may wait for its client, all in all and however steadily it is taken, before the connection is closed.";
         max_target_bytes: usize = "8KiB", kinds::positive_size, Some("BYTES"), "Request target: 414 beyond it.";
         max_header_bytes: usize = "32KiB", kinds::positive_size, Some("BYTES"), "Header section: 431 beyond it.";
         max_headers: usize = "100", kinds::up_to::<65_535, _>, Some("N"), "Header fields, and as many trailers: 431 beyond it.";
         max_body_bytes: u64 = "16MiB", kinds::size, Some("BYTES"), "Content: 413 beyond it.";
-        max_buffered_bytes: u64 = "1GiB", kinds::size, Some("BYTES"), "Content in memory, of all requests together: 503 for a request that would exceed it.";
+        max_buffered_bytes: u64 = "1GiB", kinds::size, Some("BYTES"), "Content in memory, of all requests and of all answers that wait to be sent: 503 for what would exceed it, and for every request while it is full.";
+        max_linger_bytes: u64 = "1GiB", kinds::size, Some("BYTES"), "Content that is read and thrown away so that its client can read an early answer, of all connections together; beyond it they are closed.";
         max_chunk_extension_bytes: usize = "4KiB", kinds::small_size, Some("BYTES"), "All chunk extensions of a request: 400 beyond it.";
         max_trailer_bytes: usize = "8KiB", kinds::small_size, Some("BYTES"), "Trailer section: 431 beyond it.";
         max_requests_per_connection: u64 = "0", kinds::number, Some("N"), "Requests after which a connection is closed; 0 is no limit.";

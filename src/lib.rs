@@ -28,10 +28,11 @@
 #![deny(unsafe_code)]
 
 #[cfg(not(loom))]
+pub mod account;
+#[cfg(not(loom))]
 pub mod cli;
 #[cfg(not(loom))]
 pub mod config;
-#[cfg(not(loom))]
 pub mod content;
 pub mod dispatch;
 pub mod error;

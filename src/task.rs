@@ -2,8 +2,10 @@
 //! What workers say of themselves crosses the other way, when somebody asks: [`WorkersNow`].
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::account::{Account, HELD_BYTES_MIN, Held};
 use crate::content::ContentReader;
 use crate::dispatch::reply::{self, ReplyReceiver, ReplySender};
 use crate::http::{Request, Response};
@@ -32,24 +34,54 @@ pub struct Task {
 /// What comes back.
 #[derive(Debug)]
 pub enum Answer {
-    /// A response with all of its content; and the request, if whoever answered gives it back, for its memory.
-    Whole(Response, Option<Request>),
+    /// A response with all of its content; the request, if whoever answered gives it back, for its memory; and the room that a large
+    /// content takes, if it was asked for.
+    Whole(Response, Option<Request>, Option<Held>),
+    /// There is no room for what would have been the content of the response.
+    NoRoom(Request),
     /// A response without its content, and where that comes from.
     Streamed(Response, ContentReader),
+}
+
+/// What became of a task's response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finished {
+    /// It is the answer.
+    Answered,
+    /// The answer says that there is no room for it.
+    NoRoom,
+    /// Nobody waits for an answer any more.
+    Unwanted,
 }
 
 impl Task {
     /// Answers with a whole response, and gives the request back with it. Gives the response back when it is not wanted.
     pub fn finish(self, response: Response) -> Result<(), Response> {
         let Task { request, reply, .. } = self;
-        reply.0.finish(Answer::Whole(response, Some(request))).map_err(Answer::into_response)
+        reply.0.finish(Answer::Whole(response, Some(request), None)).map_err(Answer::into_response)
+    }
+
+    /// As [`Task::finish`], if there is room on `account` for the response; None is a response for which there was none when it was
+    /// to be made.
+    pub fn finish_within(self, response: Option<Response>, account: &Arc<Account>) -> Finished {
+        let Task { request, reply, .. } = self;
+        let made = response.and_then(|response| match response.body.len() {
+            0..HELD_BYTES_MIN => Some((response, None)),
+            bytes => account.hold(bytes).map(|held| (response, Some(held))),
+        });
+        let (answer, finished) = match made {
+            Some((response, held)) => (Answer::Whole(response, Some(request), held), Finished::Answered),
+            None => (Answer::NoRoom(request), Finished::NoRoom),
+        };
+        reply.0.finish(answer).map_or(Finished::Unwanted, |()| finished)
     }
 }
 
 impl Answer {
     fn into_response(self) -> Response {
         match self {
-            Answer::Whole(response, _) | Answer::Streamed(response, _) => response,
+            Answer::Whole(response, ..) | Answer::Streamed(response, _) => response,
+            Answer::NoRoom(_) => Response::empty(),
         }
     }
 }
@@ -80,7 +112,7 @@ impl AnswerSender {
 
     /// Answers with a whole response. Gives it back when it is not wanted, as [`ReplySender::send`] does.
     pub fn send(&self, response: Response) -> Result<(), Response> {
-        self.0.send(Answer::Whole(response, None)).map_err(Answer::into_response)
+        self.0.send(Answer::Whole(response, None, None)).map_err(Answer::into_response)
     }
 
     /// Answers with a response whose content follows. False when it is not wanted.

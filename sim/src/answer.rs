@@ -80,6 +80,14 @@ impl Reader {
         Ok(if is_whole { self.whole() } else { None })
     }
 
+    /// Length of the present answer's content if it is told before, and how much of that is missing.
+    pub fn missing(&self) -> Option<(u64, u64)> {
+        match self.head {
+            Some((_, Ends::Length(length))) => Some((length as u64, length.saturating_sub(self.buffer.len()) as u64)),
+            _ => None,
+        }
+    }
+
     /// Whether the present answer ends with the connection.
     pub fn ends_with_the_connection(&self) -> bool {
         matches!(self.head, Some((_, Ends::WithTheConnection)))

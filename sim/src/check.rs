@@ -297,6 +297,7 @@ impl Core {
         let entry = &self.ledger[token];
         let close = answer.close || entry.last;
         conn.last_answer_at = now;
+        conn.waited = 0;
         conn.answers.push_back(Written { end: conn.written, status: answer.status, close, token });
         if close {
             conn.closing = Some(now);
@@ -399,7 +400,9 @@ impl Core {
         let write_gave_up = conn
             .blocked_since
             .is_some_and(|since| options.min_body_rate > 0 || self.now() - since >= options.write_timeout_ms * MS);
-        conn.reset_by_client || self.cut || write_gave_up || self.is_over
+        let waited_too_long =
+            conn.writing_since.is_some_and(|since| self.now() - since >= options.response_timeout_ms * MS);
+        conn.reset_by_client || self.cut || waited_too_long || write_gave_up || self.is_over
     }
 
     /// The server let go of a connection: is each request that it had read answered, or is there a reason?

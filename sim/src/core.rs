@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_lite::Stream;
+use polygil::account::Account;
 use polygil::server::Signal;
 use polygil::server::env::Clock;
 
@@ -105,6 +106,8 @@ pub struct Core {
     pub answers: u64,
     /// Answers that have begun and end with their connections, so that nobody can tell from outside whether they are whole.
     pub ending: u64,
+    /// The server's own account of the memory that contents take.
+    pub memory: Option<Arc<Account>>,
     /// How often each status and code was answered.
     pub statuses: BTreeMap<(u16, String), u64>,
 }
@@ -222,6 +225,7 @@ impl Shared {
             waiting: BTreeMap::new(),
             turns: 0,
             overtaken_max: 0,
+            memory: None,
             healed: false,
             draining_at: None,
             cut: false,

@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
+use polygil::account::Account;
 use polygil::content::ContentSender;
 use polygil::dispatch::baton::{Baton, Hold, Looks};
 use polygil::dispatch::{Pool, Step, Worker};
@@ -110,6 +111,8 @@ struct Member {
 pub struct Crew {
     pool: Arc<Pool<Task>>,
     io: Arc<Io>,
+    /// The memory that contents take.
+    memory: Arc<Account>,
     /// The member that does the I/O; None is the relief.
     holder: Option<usize>,
     baton: Arc<Baton>,
@@ -134,11 +137,12 @@ pub struct SharedCrew(Arc<Mutex<Crew>>);
 
 impl SharedCrew {
     /// A crew with a worker for each lane, all of them ready.
-    pub fn new(pool: Arc<Pool<Task>>, io: Arc<Io>, routes: usize, core: Shared) -> SharedCrew {
+    pub fn new(pool: Arc<Pool<Task>>, io: Arc<Io>, memory: Arc<Account>, routes: usize, core: Shared) -> SharedCrew {
         let options = core.lock().options.clone();
         let mut crew = Crew {
             pool,
             io,
+            memory,
             holder: None,
             baton: Baton::new(1),
             looks: Looks::default(),
@@ -295,7 +299,14 @@ impl Crew {
     /// Starts the task that it has taken, if anybody still waits for it.
     fn start(&mut self, serial: usize, task: Box<Task>) {
         if task.reply.start() {
-            return self.begin(serial, task);
+            if !self.memory.is_full() {
+                return self.begin(serial, task);
+            }
+            // What cannot be answered is not begun.
+            task.finish_within(None, &self.memory);
+            let core = &mut *self.core.lock();
+            core.mark("a task found no room for its answer when it was to begin");
+            return core.actors.push(Actor::Worker(serial));
         }
         if let Some(queue) = &mut self.members[serial].queue {
             queue.expired();

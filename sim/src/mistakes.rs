@@ -85,6 +85,26 @@ pub const ALL: &[Mistake] = &[
         kind: "body bytes read into the next request",
         what: "content that nobody read is taken for the next request",
     },
+    Mistake {
+        name: "unsent_not_counted",
+        kind: "limit not kept",
+        what: "answers that wait for their clients are on no account",
+    },
+    Mistake {
+        name: "begun_without_room",
+        kind: "limit not kept",
+        what: "a call is begun while contents take as much memory as they may",
+    },
+    Mistake {
+        name: "readers_without_end",
+        kind: "timeout missing",
+        what: "a client may take its answer for as long as it likes, if it takes something at times",
+    },
+    Mistake {
+        name: "lingering_without_end",
+        kind: "limit not kept",
+        what: "connections that linger throw away whatever comes",
+    },
     Mistake { name: "short_write_lost", kind: "bytes lost", what: "a short write is taken for a whole one" },
     Mistake {
         name: "continue_twice",

@@ -96,6 +96,12 @@ pub struct Conn {
     pub arrived: u64,
     /// Since when the server cannot write.
     pub blocked_since: Option<u64>,
+    /// How long it could not write in the present answer before that.
+    pub waited: u64,
+    /// Since when it may have been writing, in vain at first.
+    pub writing_since: Option<u64>,
+    /// Bytes that it read after it had closed its half.
+    pub lingered: u64,
     /// When the server last read or wrote something.
     pub moved_at: u64,
     /// When the server last read something.
@@ -156,6 +162,8 @@ pub struct Network {
     pub accepts_draining: u64,
     /// Bytes that the server read, and wrote.
     pub bytes: (u64, u64),
+    /// Bytes that the server read on connections whose half it had closed, and which it still holds.
+    pub lingered: u64,
     /// Accepts that failed.
     pub accept_errors: u64,
     /// Since when somebody waits in the backlog although there is room.
@@ -178,6 +186,7 @@ impl Network {
             full_at: None,
             accepts_draining: 0,
             bytes: (0, 0),
+            lingered: 0,
             accept_errors: 0,
             backlog_since: None,
         }
@@ -221,6 +230,9 @@ impl Core {
             taken: 0,
             arrived: 0,
             blocked_since: None,
+            waited: 0,
+            writing_since: None,
+            lingered: 0,
             moved_at: 0,
             read_at: 0,
             last_answer_at: 0,
@@ -466,6 +478,7 @@ impl Core {
         let unread = conn.input.len() - conn.input_start;
         let taken = conn.accepted_at.is_some();
         conn.dropped_at = Some(now);
+        self.net.lingered -= std::mem::take(&mut conn.lingered);
         let ended = conn.server_ended.replace(conn.server_ended.unwrap_or(now)).is_some();
         (conn.reader, conn.writer) = (None, None);
         conn.input = Vec::new();

@@ -173,6 +173,17 @@ options! {
     stream_break,
     /// Between two pieces, at most.
     stream_gap_us,
+    /// The server's: contents that are in memory at a time; 0 is no limit.
+    buffered_bytes_max,
+    /// The server's.
+    response_timeout_ms,
+    /// The server's: what connections that linger throw away together; 0 is no limit.
+    linger_bytes_max,
+}
+
+/// A limit of which 0 is none.
+pub fn or_none(limit: u64) -> u64 {
+    if limit == 0 { u64::MAX } else { limit }
 }
 
 /// Off in most runs, otherwise in the range.
@@ -259,6 +270,9 @@ impl Options {
             stream: 0,
             stream_break: 0,
             stream_gap_us: 0,
+            buffered_bytes_max: 0,
+            response_timeout_ms: 0,
+            linger_bytes_max: 0,
         };
         // Options that came later are drawn last: so the others keep the values that they had.
         options.stop_ms = r.spread(1, options.heal_ms);
@@ -268,6 +282,9 @@ impl Options {
         options.stream = sometimes(r, 500, 10, 500);
         options.stream_break = sometimes(r, faults, 10, 300);
         options.stream_gap_us = [0, 100, 10_000, 100_000][r.below(4) as usize];
+        options.buffered_bytes_max = sometimes(r, 250, 500, 400_000);
+        options.response_timeout_ms = if r.chance(500) { r.spread(500, 20_000) } else { 600_000 };
+        options.linger_bytes_max = sometimes(r, 250, 1, 300_000);
         options
     }
 
@@ -288,8 +305,8 @@ impl Options {
     /// The options of the server.
     pub fn server(&self) -> ServerOptions {
         ServerOptions {
-            // Never reached: what is refused would depend on what others hold at that moment, which no oracle could foretell.
-            buffered_bytes_max: u64::MAX,
+            buffered_bytes_max: or_none(self.buffered_bytes_max),
+            linger_bytes_max: or_none(self.linger_bytes_max),
             limits: Limits {
                 body_bytes_max: self.body_bytes_max,
                 target_bytes_max: self.target_bytes_max as usize,
@@ -306,6 +323,7 @@ impl Options {
             min_body_rate: self.min_body_rate,
             idle_timeout: Duration::from_millis(self.idle_timeout_ms),
             write_timeout: Duration::from_millis(self.write_timeout_ms),
+            response_timeout: Duration::from_millis(self.response_timeout_ms),
             drain_timeout: Duration::from_millis(self.drain_timeout_ms),
             access_log: false,
             server_header: false,

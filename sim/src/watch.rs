@@ -4,10 +4,12 @@
 //! [`LOOK_EVERY`], over all open connections. When nobody can act the pool is looked at: a task that waits while a worker sleeps
 //! is a lost wakeup, at once and without any tolerance.
 
+use polygil::account::HELD_BYTES_MIN;
 use polygil::dispatch::Counters;
 use polygil::server::{DRAIN_IDLE_GRACE, Stats};
 
 use crate::core::{Core, MS};
+use crate::options::or_none;
 
 /// How often the deadlines are looked at, in virtual time.
 pub const LOOK_EVERY: u64 = 50 * MS;
@@ -17,6 +19,9 @@ pub const TOLERANCE: u64 = 1000 * MS;
 
 /// How long a connection that is over is kept for its client, as the server has it.
 const LINGER: u64 = 2000 * MS;
+
+/// How long it is kept at most while its client goes on sending.
+const LINGER_MAX: u64 = 30_000 * MS;
 
 /// How long the accept loop pauses at most.
 const ACCEPT_PAUSE: u64 = 1000 * MS;
@@ -85,9 +90,49 @@ impl Core {
         }
     }
 
+    /// The server has read so many bytes on a connection whose half it had closed. One read may exceed the bound; it is the last.
+    pub fn lingers(&mut self, length: u64) {
+        let (all, max) = (self.net.lingered, or_none(self.options.linger_bytes_max));
+        self.mark("a client sent on behind the last answer");
+        if all > max {
+            self.mark("connections had thrown away as much as they may");
+        }
+        if all - length > max {
+            self.fail("limits", format!("connections that linger have read {all} bytes; they may {max}"));
+        }
+    }
+
+    /// What waits for clients is on the server's account, and large contents are within its bound.
+    fn check_memory(&mut self) {
+        let Some(account) = self.memory.clone() else { return };
+        let max = or_none(self.options.buffered_bytes_max);
+        let (mut waits, mut large) = (0, 0);
+        for number in &self.open {
+            let conn = &self.net.conns[*number];
+            if conn.dropped_at.is_none()
+                && conn.blocked_since.is_some()
+                && let Some((length, missing)) = conn.tap.missing()
+            {
+                waits += missing;
+                large += if length >= HELD_BYTES_MIN as u64 { length } else { 0 };
+            }
+        }
+        if account.is_full() {
+            self.mark("contents took as much memory as they may");
+        }
+        if waits > account.unsent() {
+            let counted = account.unsent();
+            self.fail("memory", format!("{waits} bytes wait for their clients, and {counted} are on account"));
+        }
+        if large > max {
+            self.fail("memory", format!("large contents of {large} bytes wait for their clients; they may {max}"));
+        }
+    }
+
     /// Nothing is later than it may be.
     pub fn check_deadlines(&mut self) {
         let now = self.now();
+        self.check_memory();
         for place in (0..self.open.len()).rev() {
             let number = self.open[place];
             if self.net.conns[number].dropped_at.is_some() {
@@ -117,6 +162,9 @@ impl Core {
         let (now, options, conn) = (self.now(), &self.options, &self.net.conns[number]);
         let over = |since: u64, limit: u64| now > since + limit + TOLERANCE;
         if let Some(since) = conn.blocked_since {
+            if over(since.saturating_sub(conn.waited), options.response_timeout_ms * MS) {
+                return Some(format!("an answer waits for its client for {} ns in all", now - since + conn.waited));
+            }
             let late = over(since.max(conn.moved_at), options.write_timeout_ms * MS);
             return late.then(|| format!("nothing was written for {} ns", now - since));
         }
@@ -126,7 +174,7 @@ impl Core {
         }
         // One that was cut may have ended its half in the middle of an answer.
         if let Some(since) = conn.closing.or(conn.server_ended) {
-            let late = over(since.max(conn.moved_at), LINGER);
+            let late = over(since.max(conn.moved_at), LINGER) || over(since, LINGER_MAX);
             return late.then(|| format!("it is open {} ns after its last answer", now - since));
         }
         let idle =

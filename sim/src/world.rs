@@ -110,8 +110,9 @@ pub fn run(options: Options, keep_trace: bool) -> Outcome {
     let core = Shared::new(options.clone(), keep_trace);
     let pool = Pool::with_stale(options.pool(), |task: &Task| task.reply.is_caller_gone());
     let app = Arc::new(App::new(Arc::new(workload::router()), pool.clone(), options.server()));
+    core.lock().memory = Some(Arc::clone(&app.memory));
     let routes = app.router.routes().len();
-    let crew = SharedCrew::new(pool, app.io(), routes, core.clone());
+    let crew = SharedCrew::new(pool, app.io(), Arc::clone(&app.memory), routes, core.clone());
     let executor = Executor::default();
     let give_up = {
         let crew = crew.clone();
@@ -215,7 +216,14 @@ impl World {
             Err(place) => {
                 let lane = self.crew.lock().tick();
                 let _here = lane.map(|lane| self.io.here(lane));
-                Some((self.executor.run(place), self.app.counters.totals()))
+                let before = (self.app.memory.is_full(), self.app.pool.counters().submitted);
+                let id = self.executor.run(place);
+                // Only a connection that is polled could make room meanwhile, and then it would not be full afterwards.
+                let after = (self.app.memory.is_full(), self.app.pool.counters().submitted);
+                if before.0 && after.0 && before.1 < after.1 {
+                    self.core.lock().fail("memory", "a call was begun while contents took as much as they may");
+                }
+                Some((id, self.app.counters.totals()))
             }
         };
         let counters = touched.then(|| {

@@ -64,9 +64,9 @@ pub enum AfterResponse {
     KeepAlive,
     /// Nothing follows.
     Close,
-    /// The peer is not done sending: read and throw away up to this many bytes, then close.
+    /// The peer is not done sending: read on for a while and throw it away, within bounds of the caller's, then close.
     DrainThenClose {
-        /// The bound.
+        /// What is known to be missing of its request, at least.
         max_bytes: u64,
     },
 }
@@ -296,6 +296,22 @@ impl Connection {
         let after = self.after(kept, unread);
         self.finish_response(after);
         Ok(after)
+    }
+
+    /// As [`Connection::send`], but leaves the content to the caller, who appends it behind this if it is wanted, which the flag says.
+    /// So a large one is not copied.
+    pub fn send_apart(
+        &mut self,
+        response: &Response,
+        date: &[u8; 29],
+        out: &mut Vec<u8>,
+    ) -> Result<(AfterResponse, bool), InvalidResponse> {
+        let unread = self.begin_response()?;
+        let kept = encode::head_of_known(response, date, &self.exchange(), out)?;
+        let wanted = !self.is_head;
+        let after = self.after(kept, unread);
+        self.finish_response(after);
+        Ok((after, wanted))
     }
 
     /// Appends the head of a response whose content comes in pieces; its `body` is empty. The pieces follow by

@@ -34,11 +34,22 @@ pub(super) fn response(
     exchange: &Exchange,
     out: &mut Vec<u8>,
 ) -> Result<bool, InvalidResponse> {
-    let kept = head(response, Length::Known, date, exchange, out)?;
+    out.reserve(HEAD_BYTES_GUESS + response.body.len());
+    let kept = head_of_known(response, date, exchange, out)?;
     if !exchange.is_head || broken("head_with_content") {
         out.extend_from_slice(&response.body);
     }
     Ok(kept)
+}
+
+/// Appends the head of a response whose content is all here, as [`response`] does.
+pub(super) fn head_of_known(
+    response: &Response,
+    date: &[u8; 29],
+    exchange: &Exchange,
+    out: &mut Vec<u8>,
+) -> Result<bool, InvalidResponse> {
+    head(response, Length::Known, date, exchange, out)
 }
 
 /// Appends the head of a response whose content follows in pieces, as [`response`] does.
@@ -92,7 +103,7 @@ fn head(
     // A HEAD has no content that the connection would have to end for.
     let ends = length == Length::UntilClose && !exchange.is_head;
     let keep_alive = exchange.keep_alive && !response.close && !given.close && !ends;
-    out.reserve(HEAD_BYTES_GUESS + response.body.len());
+    out.reserve(HEAD_BYTES_GUESS);
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(&digits(response.status));
     out.push(b' ');

@@ -38,7 +38,7 @@ fn measure<'i>(gil: Gil<'i>, setup: &Setup, task: &Task, rounds: usize, calls: u
     let caller = Caller::new(gil, "bench")?;
     let (module, qualname) = (gil.str(&route.module)?, gil.str(&route.qualname)?);
     let function = gil.import(c"sys")?.attr(c"modules")?.call_method(c"get", &[&module])?.attr_object(&qualname)?;
-    let converter = Converter::new(gil)?;
+    let converter = Converter::new(gil, u64::MAX)?;
     let pickle = gil.import(c"pickle")?;
     let (dumps, loads) = (pickle.attr(c"dumps")?, pickle.attr(c"loads")?);
 
@@ -77,10 +77,8 @@ fn measure<'i>(gil: Gil<'i>, setup: &Setup, task: &Task, rounds: usize, calls: u
 fn refusal<'i>(gil: Gil<'i>, refused: Refused<'i>) -> Raised<'i> {
     match refused {
         Refused::Interrupted(raised) => raised,
-        Refused::Unserializable(message) => match gil.str(&message) {
-            Ok(text) => Raised(text),
-            Err(raised) => raised,
-        },
+        Refused::NoRoom => gil.str("there is no memory for it").map_or_else(|raised| raised, Raised),
+        Refused::Unserializable(message) => gil.str(&message).map_or_else(|raised| raised, Raised),
     }
 }
 

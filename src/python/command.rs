@@ -16,6 +16,7 @@ use super::handler::Unresolved;
 use super::interpreter::{self, Interpreter, STACK_BYTES};
 use super::serve;
 use super::worker::{self, Setup};
+use crate::account::Account;
 use crate::cli::{self, Command};
 use crate::config::Config;
 use crate::logging;
@@ -161,6 +162,7 @@ pub fn setup(py: Python<'_>, router: Arc<Router>, app: Option<(String, String)>)
         debug: false,
         handler_timeout: Config::default().handler_timeout,
         request_id_prefix: String::new(),
+        memory: Arc::new(Account::new(u64::MAX)),
         cores: Vec::new(),
     })
 }

@@ -22,12 +22,16 @@ pub struct Converter<'i> {
     encoder: Encoder<'i>,
     response: Object<'i>,
     type_error: Object<'i>,
+    memory_error: Object<'i>,
+    bytes_max: usize,
 }
 
 /// Why a value has no response.
 pub enum Refused<'i> {
     /// The table has no row for it; says which type, where, and what would do.
     Unserializable(String),
+    /// Its content is larger than all contents may be, or than the memory that is left.
+    NoRoom,
     /// An exception that is not about serialization went through Python code that conversion ran: the budget's interrupt,
     /// SystemExit, KeyboardInterrupt.
     Interrupted(Raised<'i>),
@@ -55,10 +59,13 @@ enum Body<'i> {
 }
 
 impl<'i> Converter<'i> {
-    /// Looks up what conversion uses; imports `polygil`.
-    pub fn new(gil: Gil<'i>) -> PyResult<'i, Self> {
+    /// Looks up what conversion uses; imports `polygil`. `bytes_max` bounds a content that is made at once.
+    pub fn new(gil: Gil<'i>, bytes_max: u64) -> PyResult<'i, Self> {
+        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
         Ok(Self {
-            encoder: Encoder::new(gil)?,
+            encoder: Encoder::new(gil, bytes_max)?,
+            memory_error: gil.import(c"builtins")?.attr(c"MemoryError")?,
+            bytes_max,
             response: gil.import(c"polygil")?.attr(c"Response")?,
             type_error: gil.import(c"builtins")?.attr(c"TypeError")?,
         })
@@ -151,14 +158,14 @@ impl<'i> Converter<'i> {
         }
         if is_str {
             let text = value.to_str().map_err(|raised| self.refuse(value, raised))?;
-            body.extend_from_slice(text.as_bytes());
+            self.append(text.as_bytes(), &mut body)?;
             return bytes(Some(TEXT), body);
         }
         if is_bytes_like {
             // SAFETY: attached; takes any object with a buffer; a new reference, or null with an exception (a released view).
             let octets = unsafe { value.gil().own(ffi::PyBytes_FromObject(pointer)) };
             let octets = octets.map_err(|raised| self.refuse(value, raised))?;
-            body.extend_from_slice(octets.to_bytes().map_err(|raised| self.refuse(value, raised))?);
+            self.append(octets.to_bytes().map_err(|raised| self.refuse(value, raised))?, &mut body)?;
             return bytes(Some(OCTETS), body);
         }
         if is_json || is_dataclass_instance(value) {
@@ -174,6 +181,15 @@ impl<'i> Converter<'i> {
              a generator of str or bytes, (value, status[, headers]) or polygil.Response",
             value.type_name()
         )))
+    }
+
+    /// Copies a content, if it may be so large and there is memory for it.
+    fn append(&self, content: &[u8], body: &mut Vec<u8>) -> Result<(), Refused<'i>> {
+        if content.len() > self.bytes_max || body.try_reserve(content.len()).is_err() {
+            return Err(Refused::NoRoom);
+        }
+        body.extend_from_slice(content);
+        Ok(())
     }
 
     fn status(&self, value: &Object<'i>) -> Result<u16, Refused<'i>> {
@@ -246,6 +262,9 @@ impl<'i> Converter<'i> {
     }
 
     fn refuse(&self, value: &Object<'i>, raised: Raised<'i>) -> Refused<'i> {
+        if raised.is(&self.memory_error) {
+            return Refused::NoRoom;
+        }
         let type_name = value.type_name();
         self.interrupted_or(raised, |raised| {
             let summary = raised.summary();

@@ -21,18 +21,25 @@ pub struct Encoder<'i> {
     default: Object<'i>,
     value_error: Object<'i>,
     type_error: Object<'i>,
+    memory_error: Object<'i>,
+    /// Bytes of JSON at most.
+    bytes_max: usize,
     /// Memory for [`Writer::open`].
     open: Cell<Vec<*mut ffi::PyObject>>,
 }
 
 impl<'i> Encoder<'i> {
     /// Looks up what the encoder uses; imports `polygil._convert`.
-    pub fn new(gil: Gil<'i>) -> PyResult<'i, Self> {
+    ///
+    /// What would be longer than `bytes_max` is a MemoryError, as is memory that there is not.
+    pub fn new(gil: Gil<'i>, bytes_max: usize) -> PyResult<'i, Self> {
         let builtins = gil.import(c"builtins")?;
         Ok(Self {
             default: gil.import(c"polygil._convert")?.attr(c"dataclass_to_dict")?,
             value_error: builtins.attr(c"ValueError")?,
             type_error: builtins.attr(c"TypeError")?,
+            memory_error: builtins.attr(c"MemoryError")?,
+            bytes_max,
             open: Cell::default(),
         })
     }
@@ -50,6 +57,9 @@ impl<'i> Encoder<'i> {
     }
 }
 
+/// As much is written without asking for room: an ordinary number, a literal, what stands between two values.
+const SCALAR_BYTES_MAX: usize = 32;
+
 struct Writer<'e, 'i, 'o> {
     encoder: &'e Encoder<'i>,
     gil: Gil<'i>,
@@ -60,6 +70,7 @@ struct Writer<'e, 'i, 'o> {
 
 impl<'i> Writer<'_, 'i, '_> {
     fn value(&mut self, value: &Object<'i>) -> PyResult<'i, ()> {
+        self.room_for(SCALAR_BYTES_MAX)?;
         let pointer = value.as_ptr();
         // SAFETY: attached, by the writer's `gil`; `value` is live; these macros only read its type and its address.
         unsafe {
@@ -87,13 +98,31 @@ impl<'i> Writer<'_, 'i, '_> {
         }
     }
 
+    /// Makes room for so many bytes more, or says that there is none. A JSON text is longer than its value where that names one
+    /// object many times, so its size is nothing that a handler has paid for.
+    #[inline]
+    fn room_for(&mut self, bytes: usize) -> PyResult<'i, ()> {
+        if bytes <= self.out.capacity() - self.out.len() { Ok(()) } else { self.more_room(bytes) }
+    }
+
+    #[cold]
+    fn more_room(&mut self, bytes: usize) -> PyResult<'i, ()> {
+        let fits = self.out.len().saturating_add(bytes) <= self.encoder.bytes_max.saturating_add(SCALAR_BYTES_MAX);
+        if fits && self.out.try_reserve(bytes).is_ok() {
+            return Ok(());
+        }
+        Err(self.gil.exception(&self.encoder.memory_error, "no room for the JSON"))
+    }
+
     fn literal(&mut self, text: &[u8]) -> PyResult<'i, ()> {
         self.out.extend_from_slice(text);
         Ok(())
     }
 
     fn string(&mut self, value: &Object<'i>) -> PyResult<'i, ()> {
-        write_string(value.to_str()?, self.out);
+        let text = value.to_str()?;
+        self.room_for(text.len())?;
+        write_string(text, self.out);
         Ok(())
     }
 
@@ -111,7 +140,9 @@ impl<'i> Writer<'_, 'i, '_> {
             let repr = ffi::PyLong_Type.tp_repr.expect("int has a repr");
             self.gil.own(repr(value.as_ptr()))?
         };
-        self.out.extend_from_slice(digits.to_str()?.as_bytes());
+        let digits = digits.to_str()?.as_bytes();
+        self.room_for(digits.len())?;
+        self.out.extend_from_slice(digits);
         Ok(())
     }
 

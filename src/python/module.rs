@@ -62,7 +62,7 @@ mod _native {
             (gil, gil.share(value.as_ptr()))
         };
         let mut out = Vec::new();
-        match Encoder::new(gil).and_then(|encoder| encoder.write(&object, &mut out)) {
+        match Encoder::new(gil, usize::MAX).and_then(|encoder| encoder.write(&object, &mut out)) {
             Ok(()) => Ok(PyBytes::new(py, &out)),
             // SAFETY: a strong reference to an exception of this very interpreter changes hands.
             Err(raised) => Err(PyErr::from_value(unsafe { Bound::from_owned_ptr(py, raised.0.into_ptr()) })),

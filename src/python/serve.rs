@@ -169,6 +169,7 @@ fn run(
     let mut options = ServerOptions::new(config, prefix);
     options.max_connections = server::descriptors_for(config.max_connections);
     let app = Arc::new(server::App::new(Arc::clone(&router), Arc::clone(&pool), options));
+    setup.memory = Arc::clone(&app.memory);
     let admin = start_admin(&app, admin)?;
     let health = Arc::clone(&app.health);
     let last_resort = config.drain_timeout + LEAVE_PATIENCE;

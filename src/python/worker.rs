@@ -21,6 +21,7 @@ use super::handler::{CallError, Caller, Handler, Unresolved};
 use super::interpreter::{Interpreter, StillInUse};
 use super::stream::{Broken, Pieces};
 use super::supervisor::{Finished, Outcome, Watch};
+use crate::account::Account;
 use crate::content::{self, ContentSender};
 use crate::dispatch::{Step, Worker};
 use crate::error::Failure;
@@ -49,6 +50,8 @@ pub struct Setup {
     pub handler_timeout: Duration,
     /// Begins every request id.
     pub request_id_prefix: String,
+    /// The memory that contents take.
+    pub memory: Arc<Account>,
     /// The cores to pin workers to, in turn; empty pins none.
     pub cores: Vec<usize>,
 }
@@ -203,6 +206,8 @@ enum Unanswered<'i> {
     Missing(Failure, String, String),
     Call(CallError<'i>),
     Unserializable(String),
+    /// Its answer is larger than all contents may be.
+    NoRoom,
 }
 
 impl<'i, 's> Serving<'i, 's> {
@@ -239,7 +244,7 @@ impl<'i, 's> Serving<'i, 's> {
             index,
             handlers,
             caller: Caller::new(gil, &setup.request_id_prefix)?,
-            converter: Converter::new(gil)?,
+            converter: Converter::new(gil, setup.memory.bytes_max())?,
             http_exception: polygil.attr(c"HTTPException")?,
             handler_timeout: polygil.attr(c"HandlerTimeout")?,
             worker_module: gil.import(c"polygil._worker")?,
@@ -303,22 +308,27 @@ impl<'i, 's> Serving<'i, 's> {
         let started = Instant::now();
         let spare = std::mem::replace(&mut task.spare, Response::empty());
         let to = Outcome::Answer(task.reply.clone());
-        let outcome = self.watched(&task, watch, to, |serving| serving.outcome(&task, spare));
+        let outcome = if self.setup.memory.is_full() {
+            // It filled while the task waited: what cannot be answered is not begun.
+            Some(Err(Unanswered::NoRoom))
+        } else {
+            self.watched(&task, watch, to, |serving| serving.outcome(&task, spare))
+        };
         let response = match outcome {
             None => return false,
-            Some(Ok(Made::Whole(response))) => response,
+            Some(Ok(Made::Whole(response))) => Some(response),
+            Some(Err(Unanswered::NoRoom)) => None,
             Some(Ok(Made::Streamed(head, first, pieces))) => {
                 // It is going to wait for its client.
                 io.took(task.route, Duration::MAX);
                 io.give_back(queue);
                 return self.stream(&task, watch, head, first, pieces);
             }
-            Some(Err(unanswered)) => self.failure(&task, unanswered),
+            Some(Err(unanswered)) => Some(self.failure(&task, unanswered)),
         };
         io.took(task.route, started.elapsed());
         // The caller may have left, or its patience ended: then nobody wants the response.
-        let (finished, connection) = take_along(|| task.finish(response));
-        drop(finished);
+        let (_, connection) = take_along(|| task.finish_within(response, &self.setup.memory));
         if let Some(connection) = connection {
             // Sockets are none of Python's business: what other threads of the interpreter have to do is not to wait for them.
             self.gil.detached(|| connection.run());
@@ -364,7 +374,7 @@ impl<'i, 's> Serving<'i, 's> {
 
     /// Answers with a content that is made meanwhile; the budget is for each piece anew. False when this worker has been given up.
     fn stream(&mut self, task: &Task, watch: &Watch, head: Response, first: Vec<u8>, pieces: Pieces<'i>) -> bool {
-        let (content, reader) = content::channel();
+        let (content, reader) = content::channel(&self.setup.memory);
         let mut wanted = task.reply.stream(head, reader);
         let mut piece = first;
         loop {
@@ -428,6 +438,7 @@ impl<'i, 's> Serving<'i, 's> {
             Unanswered::Unserializable(message) => {
                 self.server_error(task, Failure::ResponseNotSerializable, &message, "")
             }
+            Unanswered::NoRoom => Failure::QueueFull.response(Failure::QueueFull.default_detail()),
             Unanswered::Call(CallError::Invalid(detail)) => self.invalid(task, &detail),
             Unanswered::Call(CallError::Raised(raised)) => self.raised(task, raised),
         }
@@ -448,6 +459,7 @@ impl<'i, 's> Serving<'i, 's> {
                 Err(Refused::Unserializable(message)) => {
                     self.server_error(task, Failure::ResponseNotSerializable, &message, "")
                 }
+                Err(Refused::NoRoom) => self.failure(task, Unanswered::NoRoom),
                 Err(Refused::Interrupted(raised)) => self.handler_raised(task, Failure::HandlerRaised, &raised),
             };
         }
@@ -498,6 +510,7 @@ fn broken(why: Broken<'_>) -> Unanswered<'_> {
 fn unanswered(refused: Refused<'_>) -> Unanswered<'_> {
     match refused {
         Refused::Unserializable(message) => Unanswered::Unserializable(message),
+        Refused::NoRoom => Unanswered::NoRoom,
         Refused::Interrupted(raised) => Unanswered::Call(CallError::Raised(raised)),
     }
 }

@@ -23,7 +23,6 @@ use event_listener::Event;
 use futures_lite::{FutureExt, Stream, StreamExt, future};
 
 use super::accept::accept_loop;
-use super::buffered::Buffered;
 use super::date::DateCache;
 use super::env::{Clock, Listener, Spawn};
 use super::overview::{Health, RunningOverview};
@@ -206,7 +205,6 @@ pub(super) struct Server<C> {
     pub(super) clock: C,
     pub(super) date: DateCache,
     pub(super) gate: Arc<Gate>,
-    pub(super) buffered: Buffered,
 }
 
 impl<C: Clock> Server<C> {
@@ -214,8 +212,7 @@ impl<C: Clock> Server<C> {
         let now = clock.clone();
         drop(app.now.set(Box::new(move || now.now())));
         let gate = Arc::clone(&app.gate);
-        let buffered = Buffered::new(app.options.buffered_bytes_max);
-        Server { app, clock, date: DateCache::default(), gate, buffered }
+        Server { app, clock, date: DateCache::default(), gate }
     }
 
     fn unfinished(&self) -> Vec<Unfinished> {

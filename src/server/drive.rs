@@ -9,7 +9,8 @@
 //! - What can be refused is refused before its body is read: no route, a full queue, a body over the limit. `100 (Continue)` is
 //!   sent only when the body is going to be read.
 //! - Waiting for a reply blocks nothing. A peer that breaks the connection gives its place in the queue back.
-//! - After an error the client can still read the answer: half-close, bounded lingering, then close.
+//! - After an error the client can still read the answer: half-close, lingering within bounds, then close.
+//! - No call is begun while the memory for contents is full, and an answer for which there is no room becomes a 503.
 //!
 //! The driver never looks into a body, never touches Python, and never decides what a request means.
 
@@ -21,11 +22,11 @@ use std::time::Duration;
 use futures_lite::{AsyncRead, AsyncWrite, future};
 
 use super::access::Exchange;
-use super::buffered::Share;
 use super::drain::{Admission, DRAIN_IDLE_GRACE, Phase, Server};
 use super::env::{Clock, Peer};
 use super::stats::Closed;
-use super::wire::{Read, Replied, Wire};
+use super::wire::{Patience, Read, Replied, Wire};
+use crate::account::{Account, HELD_BYTES_MIN, Held, Kind, Share};
 use crate::dispatch::Refused;
 use crate::dispatch::reply::ReplyReceiver;
 use crate::error::Failure;
@@ -50,12 +51,6 @@ const REQUESTS_PER_TURN: u32 = 16;
 /// Reads of one body in a row before others get a turn.
 const READS_PER_TURN: u32 = 16;
 
-/// How long a connection that ends is kept open for its client to read the last answer.
-const LINGER_MAX: Duration = Duration::from_secs(2);
-
-/// How many bytes that a client sent before it read that answer are taken in meanwhile, besides what is missing of its request.
-const LINGER_BYTES_MAX: u64 = 256 * 1024;
-
 /// The task of one connection.
 pub(super) struct Driver<S, C: Clock> {
     server: Arc<Server<C>>,
@@ -74,8 +69,8 @@ pub(super) struct Driver<S, C: Clock> {
 enum Stop {
     /// The socket is of no more use, or nobody waits for anything.
     Close(Closed),
-    /// There is an answer to be read, and the peer may still send this many bytes.
-    Linger(Closed, u64),
+    /// There is an answer to be read, and the peer may still send.
+    Linger(Closed),
 }
 
 impl From<Closed> for Stop {
@@ -96,9 +91,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
     pub(super) async fn run(mut self) {
         let reason = match self.serve().await {
             Stop::Close(reason) => reason,
-            Stop::Linger(reason, bytes_max) => {
-                let deadline = self.server.clock.now().saturating_add(LINGER_MAX);
-                self.wire.linger(bytes_max, deadline).await;
+            Stop::Linger(reason) => {
+                self.wire.linger().await;
                 reason
             }
         };
@@ -183,31 +177,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
             let detail = format!("the content is larger than the limit of {limit} bytes");
             return self.answer(&exchange, Failure::ContentTooLarge.response(detail)).await;
         }
+        let memory = &server.app.memory;
+        if memory.is_full() && !broken("begun_without_room") {
+            let response = self.no_room(&exchange, MEMORY_FULL);
+            return self.answer_unrouted(&exchange, &head, response).await;
+        }
         if head.has_body() && !self.is_buffered(&head) {
-            let full = match (server.app.pool.has_room(), server.buffered.has_room(head.content_length().unwrap_or(0)))
-            {
-                (true, true) => None,
-                (false, _) => Some(QUEUE_FULL),
-                (true, false) => Some(BUFFERED_FULL),
-            };
-            if let Some(detail) = full {
-                return self.answer(&exchange, self.own(&exchange, Failure::QueueFull, detail)).await;
+            if !server.app.pool.has_room() {
+                return self.answer(&exchange, self.own(&exchange, Failure::QueueFull, QUEUE_FULL)).await;
+            }
+            if !memory.has_room(head.content_length().unwrap_or(0)) {
+                return self.answer(&exchange, self.no_room(&exchange, CONTENT_WITHOUT_ROOM)).await;
             }
         }
         // Held until the answer is made.
-        let mut share = server.buffered.share();
+        let mut share = memory.share(Kind::Received);
         let body = self.body(&exchange, &head, Some(&mut share)).await?;
         let answer = self.dispatch(&exchange, route, params, Request { head, body }).await?;
         self.admission.ticket.waited();
-        match answer {
-            Answer::Whole(response, request) => {
-                if let Some(request) = request {
-                    self.wire.http.reuse(request);
-                }
-                self.answer(&exchange, response).await
-            }
-            Answer::Streamed(head, content) => self.stream(&exchange, head, content).await,
+        let (response, request, held) = match answer {
+            Answer::Whole(response, request, held) => (response, request, held),
+            Answer::NoRoom(request) => (self.no_room(&exchange, ANSWER_WITHOUT_ROOM), Some(request), None),
+            Answer::Streamed(head, content) => return self.stream(&exchange, head, content).await,
+        };
+        if let Some(request) = request {
+            self.wire.http.reuse(request);
         }
+        drop(share);
+        let after = if response.body.len() < HELD_BYTES_MIN {
+            self.encode(&exchange, response)
+        } else {
+            self.encode_large(&exchange, response, held)
+        };
+        self.follow(after).await
     }
 
     /// Whether the whole of a body of known length is here already, as far as can be told without parsing.
@@ -220,7 +222,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
         &mut self,
         exchange: &Exchange,
         head: &Head,
-        mut keep: Option<&mut Share<'_>>,
+        mut keep: Option<&mut Share<&Account>>,
     ) -> Result<Vec<u8>, Stop> {
         let options = &self.server.clone().app.options;
         let mut body = Vec::new();
@@ -236,7 +238,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
                     progress = true;
                     let Some(share) = &mut keep else { continue };
                     if !share.grow(bytes.len()) {
-                        return Err(self.fail(exchange, Failure::QueueFull, BUFFERED_FULL).await);
+                        self.server.app.memory.refuse();
+                        return Err(self.fail(exchange, Failure::QueueFull, CONTENT_WITHOUT_ROOM).await);
                     }
                     if body.is_empty() {
                         body = bytes;
@@ -307,12 +310,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
         match submitted {
             Ok(()) => {}
             Err(Refused::Full(_)) => {
-                return Ok(Answer::Whole(self.own(exchange, Failure::QueueFull, QUEUE_FULL), None));
+                return Ok(Answer::Whole(self.own(exchange, Failure::QueueFull, QUEUE_FULL), None, None));
             }
             Err(Refused::Closed(_)) => {
                 let mut response = self.own(exchange, Failure::ShuttingDown, "the server is shutting down");
                 response.close = true;
-                return Ok(Answer::Whole(response, None));
+                return Ok(Answer::Whole(response, None, None));
             }
         }
         let submitted = self.server.clock.now();
@@ -351,11 +354,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
                 }
                 Replied::Lost => {
                     let detail = "the worker was lost while it had this request";
-                    return Ok(Answer::Whole(self.own(exchange, Failure::WorkerLost, detail), None));
+                    return Ok(Answer::Whole(self.own(exchange, Failure::WorkerLost, detail), None, None));
                 }
                 Replied::Deadline if self.give_up(&receiver) => {
                     let detail = "the request waited for a worker longer than the queue timeout";
-                    return Ok(Answer::Whole(self.own(exchange, Failure::QueueFull, detail), None));
+                    return Ok(Answer::Whole(self.own(exchange, Failure::QueueFull, detail), None, None));
                 }
                 // It runs: from here its handler's own budget counts, and the pool's watchdog ends it.
                 Replied::Deadline => deadline = None,
@@ -389,13 +392,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
 
     /// What follows an answer that is in the output.
     async fn follow(&mut self, after: AfterResponse) -> Result<(), Stop> {
-        if after == AfterResponse::KeepAlive && self.wire.output.len() < OUTPUT_BATCH_MAX {
+        if after == AfterResponse::KeepAlive && self.wire.unwritten() < OUTPUT_BATCH_MAX {
             return Ok(());
         }
         self.flush().await?;
         match after {
             AfterResponse::KeepAlive => Ok(()),
-            _ => Err(Stop::Linger(Closed::Finished, linger_bytes_max(after))),
+            _ => Err(Stop::Linger(Closed::Finished)),
         }
     }
 
@@ -416,6 +419,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
         self.spare.1 = response.emptied(SPARE_BYTES_MAX);
         self.answered(exchange, status, bytes, now);
         after
+    }
+
+    /// As [`Driver::encode`], of a content that is too large to be copied.
+    fn encode_large(&mut self, exchange: &Exchange, mut response: Response, held: Option<Held>) -> AfterResponse {
+        let (status, bytes) = (response.status, response.body.len());
+        let Some(held) = held.or_else(|| self.server.app.memory.hold(bytes)) else {
+            let response = self.no_room(exchange, ANSWER_WITHOUT_ROOM);
+            return self.encode(exchange, response);
+        };
+        let (date, now) = self.prepare(&mut response);
+        match self.wire.http.send_apart(&response, &date, &mut self.wire.output) {
+            Ok((after, wanted)) => {
+                if wanted {
+                    self.wire.append(response.body, held);
+                }
+                self.answered(exchange, status, bytes, now);
+                after
+            }
+            Err(invalid) => {
+                let response = self.instead(exchange, &invalid);
+                self.encode(exchange, response)
+            }
+        }
     }
 
     /// What each answer gets from the server; gives its date, and the time.
@@ -448,7 +474,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
 
     /// Writes what there is; then its requests count as answered.
     async fn flush(&mut self) -> Result<(), Closed> {
-        if self.wire.flush().await? {
+        self.flush_with(&mut Patience::default()).await
+    }
+
+    /// As [`Driver::flush`], of an answer that is written in several parts.
+    async fn flush_with(&mut self, patience: &mut Patience) -> Result<(), Closed> {
+        if self.wire.flush(patience).await? {
             // A slow reader's idle time begins when it has its answer, not when that was made.
             self.idle_since = self.server.clock.now();
         }
@@ -484,11 +515,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
     async fn fail(&mut self, exchange: &Exchange, failure: Failure, detail: impl AsRef<str>) -> Stop {
         let mut response = self.own(exchange, failure, detail);
         response.close = true;
-        let after = self.encode(exchange, response);
+        self.encode(exchange, response);
         match self.flush().await {
-            Ok(()) => Stop::Linger(Closed::Refused, linger_bytes_max(after)),
+            Ok(()) => Stop::Linger(Closed::Refused),
             Err(closed) => Stop::Close(closed),
         }
+    }
+
+    /// The answer to a request for which there is no memory, counted.
+    fn no_room(&self, exchange: &Exchange, detail: &str) -> Response {
+        self.server.app.memory.refuse();
+        self.own(exchange, Failure::QueueFull, detail)
     }
 
     /// A failure answer of polygil's own. A 5xx carries the request id, so that whoever sees it can find it in the log.
@@ -502,16 +539,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
     }
 }
 
-/// How much a client may send after the answer that is its last: the rest of its request, and what it took to be the next ones.
-fn linger_bytes_max(after: AfterResponse) -> u64 {
-    match after {
-        AfterResponse::DrainThenClose { max_bytes } => max_bytes.saturating_add(LINGER_BYTES_MAX),
-        AfterResponse::KeepAlive | AfterResponse::Close => LINGER_BYTES_MAX,
-    }
-}
-
 const QUEUE_FULL: &str = "all workers are busy and their queues are full";
-const BUFFERED_FULL: &str = "the content of all requests that are being served leaves no room for this one";
+const MEMORY_FULL: &str = "the contents of all requests and answers leave no room for another";
+const CONTENT_WITHOUT_ROOM: &str = "the contents of all requests and answers leave no room for that of this request";
+const ANSWER_WITHOUT_ROOM: &str = "the contents of all requests and answers leave no room for this answer";
 
 /// The answer to a request that has no route of its own.
 fn unrouted(found: Found<'_>, head: &Head) -> Response {

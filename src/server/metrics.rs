@@ -77,7 +77,7 @@ impl Page<'_> {
 
 impl Collector for Once {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Overview { stats, pool, queue_depths, workers, io, log, .. } = &self.0;
+        let Overview { stats, pool, queue_depths, workers, io, log, memory, .. } = &self.0;
         let mut page = Page(encoder);
         let ready = self.0.health == Health::Ready;
         page.gauge("ready", "1 while the server accepts and serves, else 0", i64::from(ready))?;
@@ -98,6 +98,14 @@ impl Collector for Once {
         let dropped = stats.requests_dropped_by_reason.0.iter().copied();
         let help = "Requests that got no answer, by why their connection ended";
         page.counters("requests_dropped", help, "reason", dropped)?;
+
+        let help = "Content in memory, of requests and of answers that wait to be sent";
+        page.gauge("buffered_bytes", help, memory.buffered_bytes as i64)?;
+        page.gauge("unsent_bytes", "Content of answers that wait to be sent", memory.unsent_bytes as i64)?;
+        let help = "Requests that were answered 503 because their content or their answer had no room";
+        page.counter("requests_without_room", help, memory.refused)?;
+        let help = "What connections that are over have read and thrown away so that their clients can read the answer";
+        page.gauge("lingering_bytes", help, memory.lingering_bytes as i64)?;
 
         page.counter("tasks_submitted", "Requests handed to the workers' queues", pool.submitted)?;
         let outcomes = self.0.outcomes().0;

@@ -11,7 +11,6 @@ mod accept;
 mod access;
 mod admin;
 mod bind;
-mod buffered;
 mod date;
 mod descriptors;
 mod drain;
@@ -42,11 +41,12 @@ pub use self::admin::Admin;
 pub use self::bind::{SmolListener, bind, bind_admin, signals_from};
 pub use self::descriptors::descriptors_for;
 pub use self::drain::{CROWDED_IDLE_MIN, DRAIN_IDLE_GRACE, DrainEnd, DrainReport, Unfinished, run};
-pub use self::overview::{Depths, Health, HealthCell, Overview, RunningOverview, WorkersOverview};
+pub use self::overview::{Depths, Health, HealthCell, MemoryOverview, Overview, RunningOverview, WorkersOverview};
 pub use self::socket::SmolStream;
 pub use self::stats::{Closed, Counters, Named, Stats};
 
 use self::drain::Gate;
+use crate::account::Account;
 use crate::config::Config;
 use crate::dispatch::Pool;
 use crate::http::{Limits, Response};
@@ -67,6 +67,10 @@ pub struct App {
     pub counters: Counters,
     /// Whether it serves.
     pub health: Arc<HealthCell>,
+    /// The memory that contents take.
+    pub memory: Arc<Account>,
+    /// What connections that linger have thrown away.
+    lingering: Account,
     io: Arc<Io>,
     requests: AtomicU64,
     gate: Arc<Gate>,
@@ -81,6 +85,8 @@ impl App {
     pub fn new(router: Arc<Router>, pool: Arc<Pool<Task>>, options: ServerOptions) -> App {
         let io = Arc::new(Io::new(Arc::clone(&pool), router.routes().len()));
         App {
+            memory: Arc::new(Account::new(options.buffered_bytes_max)),
+            lingering: Account::new(options.linger_bytes_max),
             io,
             router,
             pool,
@@ -147,8 +153,10 @@ pub struct ServerOptions {
     pub max_connections: usize,
     /// Connections that the kernel holds for a listener until they are accepted.
     pub backlog: u32,
-    /// Content of requests that is in memory at a time, of all connections together: 503 for what would exceed it.
+    /// Content that is in memory at a time, of all requests and of all answers that wait to be sent: 503 for what would exceed it.
     pub buffered_bytes_max: u64,
+    /// Content that connections which linger have thrown away, all together.
+    pub linger_bytes_max: u64,
     /// How long a request may wait for a worker, unless its route says otherwise: 503 after it.
     pub queue_timeout: Duration,
     /// From the first byte of a head to its last: 408 after it.
@@ -163,6 +171,8 @@ pub struct ServerOptions {
     pub idle_timeout: Duration,
     /// How long the peer may take nothing of its answer.
     pub write_timeout: Duration,
+    /// How long an answer may wait for its peer, all in all.
+    pub response_timeout: Duration,
     /// From the first signal until what is not finished is given up.
     pub drain_timeout: Duration,
     /// Log each answer.
@@ -181,6 +191,7 @@ impl ServerOptions {
             max_connections: config.max_connections,
             backlog: config.backlog,
             buffered_bytes_max: config.max_buffered_bytes,
+            linger_bytes_max: config.max_linger_bytes,
             queue_timeout: config.queue_timeout,
             head_timeout: config.head_timeout,
             body_timeout: config.body_timeout,
@@ -188,6 +199,7 @@ impl ServerOptions {
             request_timeout: config.request_timeout,
             idle_timeout: config.idle_timeout,
             write_timeout: config.write_timeout,
+            response_timeout: config.response_timeout,
             drain_timeout: config.drain_timeout,
             access_log: config.access_log,
             server_header: config.server_header,

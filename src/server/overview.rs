@@ -19,6 +19,9 @@ use crate::dispatch;
 use crate::io::IoOverview;
 use crate::logging::{self, LogOverview};
 
+/// How often a server is looked at until no task moved meanwhile.
+const LOOKS_MAX: u32 = 50;
+
 /// How a server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -108,6 +111,25 @@ pub struct Overview {
     pub io: IoOverview,
     /// The process's log.
     pub log: LogOverview,
+    /// The memory of contents.
+    pub memory: MemoryOverview,
+}
+
+/// The memory that contents take, and what is thrown away, at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct MemoryOverview {
+    /// Content of requests, and of answers that wait to be sent, in bytes.
+    pub buffered_bytes: u64,
+    /// Of this, content of answers.
+    pub unsent_bytes: u64,
+    /// What `buffered_bytes` may come to.
+    pub buffered_bytes_max: u64,
+    /// Requests that were answered 503 so far because there was no room.
+    pub refused: u64,
+    /// What connections that linger behind an early answer have read and thrown away, in bytes.
+    pub lingering_bytes: u64,
+    /// Connections that were closed so far because all together had thrown away as much as they may.
+    pub lingering_cut: u64,
 }
 
 /// Waiting tasks by queue.
@@ -158,13 +180,30 @@ impl App {
         }
     }
 
-    /// The server at this moment.
+    /// The server at one moment: one at which no task moved from a queue to a worker or away while it was looked at, unless they do
+    /// so all the time.
     pub fn overview(&self) -> Overview {
         self.overview_with(self.health_within(Duration::ZERO))
     }
 
     /// As [`App::overview`], with a health that was found out.
-    pub(super) fn overview_with(&self, (health, health_reason): (Health, Option<String>)) -> Overview {
+    pub(super) fn overview_with(&self, health: (Health, Option<String>)) -> Overview {
+        let mut before = self.pool.counters();
+        for _ in 0..LOOKS_MAX {
+            let overview = self.look(health.clone());
+            let after = self.pool.counters();
+            if (before, after) == (overview.pool, overview.pool)
+                && overview.workers.running.len() as u64 == after.running
+            {
+                return overview;
+            }
+            before = after;
+            std::thread::yield_now();
+        }
+        self.look(health)
+    }
+
+    fn look(&self, (health, health_reason): (Health, Option<String>)) -> Overview {
         let workers = self.workers_now();
         let lanes = self.pool.lane_depths();
         let waiting = self.pool.depth();
@@ -195,6 +234,14 @@ impl App {
             },
             io: self.io.overview(),
             log: logging::overview(),
+            memory: MemoryOverview {
+                buffered_bytes: self.memory.taken(),
+                unsent_bytes: self.memory.unsent(),
+                buffered_bytes_max: self.memory.bytes_max(),
+                refused: self.memory.refused(),
+                lingering_bytes: self.lingering.taken(),
+                lingering_cut: self.lingering.refused(),
+            },
         }
     }
 }

@@ -10,7 +10,7 @@
 //! answer too). It counts as answered once the last byte of its answer was handed to the operating system. Nothing here
 //! waits, locks or decides anything: the counters are written by the connection tasks and only ever read by people.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed};
 
 use serde::Serialize;
 
@@ -123,45 +123,85 @@ impl Counters {
         self.bytes_written.fetch_add(bytes as u64, Relaxed);
     }
 
-    /// What the counters say now. The equations hold exactly when no connection task is in the middle of a step.
+    /// What the counters say at one moment: one at which none of them changed while they were read, unless they change all the time.
+    /// The equations hold in any case. That no connection task is in the middle of a step is another matter, which nobody can see.
     pub fn snapshot(&self) -> Stats {
-        let named = |counters: &[AtomicU64; Closed::ALL.len()]| {
-            let named = Closed::ALL.iter().map(|&reason| (reason.name(), counters[reason as usize].load(Relaxed)));
-            Named(named.collect())
+        let mut read = self.read_all();
+        for _ in 0..LOOKS_MAX {
+            let again = self.read_all();
+            if again == read {
+                break;
+            }
+            read = again;
+        }
+        let named = |counts: &[u64; Closed::ALL.len()]| {
+            Named(Closed::ALL.iter().map(|&reason| (reason.name(), counts[reason as usize])).collect())
         };
-        // Ends are read before beginnings, so that a difference is never negative.
-        let closed_by_reason = named(&self.closed);
-        let dropped_by_reason = named(&self.dropped);
         Stats {
-            connections_closed_by_reason: closed_by_reason,
-            requests_dropped_by_reason: dropped_by_reason,
-            ..self.totals()
+            connections_closed_by_reason: named(&read.closed),
+            requests_dropped_by_reason: named(&read.dropped),
+            ..read.totals()
         }
     }
 
     /// As [`Counters::snapshot`], without the lists by reason and so without allocating: for the simulator, which looks after
     /// every step.
     pub fn totals(&self) -> Stats {
-        let sum = |counters: &[AtomicU64]| counters.iter().map(|counter| counter.load(Relaxed)).sum::<u64>();
-        let closed = sum(&self.closed);
-        let answered = sum(&self.answered);
-        let dropped = sum(&self.dropped);
-        let received = self.received.load(Relaxed);
-        let accepted = self.accepted.load(Relaxed);
+        self.read_all().totals()
+    }
+
+    /// Reads each counter once. Ends are read before beginnings, so that a difference is never negative.
+    fn read_all(&self) -> Read {
+        fn all<const N: usize>(counters: &[AtomicU64; N]) -> [u64; N] {
+            std::array::from_fn(|index| counters[index].load(Acquire))
+        }
+        Read {
+            closed: all(&self.closed),
+            dropped: all(&self.dropped),
+            answered: all(&self.answered),
+            received: self.received.load(Acquire),
+            accepted: self.accepted.load(Acquire),
+            accept_errors: self.accept_errors.load(Acquire),
+            bytes_read: self.bytes_read.load(Acquire),
+            bytes_written: self.bytes_written.load(Acquire),
+        }
+    }
+}
+
+/// How often the counters are read again until they stand still.
+const LOOKS_MAX: u32 = 100;
+
+/// Each counter, read once.
+#[derive(PartialEq, Eq)]
+struct Read {
+    closed: [u64; Closed::ALL.len()],
+    dropped: [u64; Closed::ALL.len()],
+    answered: [u64; 5],
+    received: u64,
+    accepted: u64,
+    accept_errors: u64,
+    bytes_read: u64,
+    bytes_written: u64,
+}
+
+impl Read {
+    fn totals(&self) -> Stats {
+        let sum = |counts: &[u64]| counts.iter().sum::<u64>();
+        let (closed, answered, dropped) = (sum(&self.closed), sum(&self.answered), sum(&self.dropped));
         Stats {
-            connections_accepted: accepted,
-            connections_active: accepted.saturating_sub(closed),
+            connections_accepted: self.accepted,
+            connections_active: self.accepted.saturating_sub(closed),
             connections_closed: closed,
             connections_closed_by_reason: Named::default(),
-            accept_errors: self.accept_errors.load(Relaxed),
-            requests_received: received,
-            requests_in_flight: received.saturating_sub(answered + dropped),
+            accept_errors: self.accept_errors,
+            requests_received: self.received,
+            requests_in_flight: self.received.saturating_sub(answered + dropped),
             requests_answered: answered,
             requests_dropped: dropped,
             requests_dropped_by_reason: Named::default(),
-            answers_by_class: std::array::from_fn(|class| self.answered[class].load(Relaxed)),
-            bytes_read: self.bytes_read.load(Relaxed),
-            bytes_written: self.bytes_written.load(Relaxed),
+            answers_by_class: self.answered,
+            bytes_read: self.bytes_read,
+            bytes_written: self.bytes_written,
         }
     }
 }
@@ -235,6 +275,33 @@ mod tests {
         assert_eq!(stats.connections_closed_by_reason.get("reset"), 1);
         assert_eq!(stats.requests_dropped_by_reason.get("reset"), 1);
         assert_eq!(stats.answers_by_class, [0, 2, 0, 1, 0]);
+    }
+
+    #[test]
+    fn a_snapshot_is_of_one_moment_while_others_count() {
+        let counters = Counters::default();
+        let over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !over.load(Relaxed) {
+                        counters.accepted();
+                        counters.received();
+                        counters.answered([0, 1, 0, 0, 1]);
+                        counters.closed(Closed::Peer, 2);
+                    }
+                });
+            }
+            for _ in 0..10_000 {
+                let stats = counters.snapshot();
+                let sum = |named: &Named| named.0.iter().map(|(_, count)| count).sum::<u64>();
+                assert_eq!(sum(&stats.connections_closed_by_reason), stats.connections_closed);
+                assert_eq!(sum(&stats.requests_dropped_by_reason), stats.requests_dropped);
+                assert_eq!(stats.answers_by_class.iter().sum::<u64>(), stats.requests_answered);
+                assert_eq!(stats.connections_active + stats.connections_closed, stats.connections_accepted);
+            }
+            over.store(true, Relaxed);
+        });
     }
 
     #[test]

@@ -7,6 +7,8 @@
 //!   move on, costs no timer at all.
 //! - The clock is read when a wait begins and when one makes progress, never per byte.
 //! - Each wait ends when the server cuts its connections. A wait for a new request also ends when the server drains.
+//! - What waits to be written is on account ([`account`](crate::account)): a large content from when it is made, what is smaller from
+//!   when the peer does not take it at once.
 //! - What is read is bounded: a connection that is not waiting for bytes reads ahead up to [`READ_AHEAD_MAX`], then stops.
 
 use std::cell::RefCell;
@@ -22,6 +24,7 @@ use futures_lite::{AsyncRead, AsyncWrite};
 use super::drain::{Phase, Server, Ticket};
 use super::env::Clock;
 use super::stats::Closed;
+use crate::account::{Held, Kind};
 use crate::content::{ContentReader, Next};
 use crate::dispatch::reply::{Lost, ReplyReceiver};
 use crate::http;
@@ -37,6 +40,15 @@ const READ_MAX: usize = 64 * 1024;
 /// Bytes that a connection reads at once before it has sent more than that. Most never do, and a thread that reads for nobody who did
 /// needs no more memory for it.
 const READ_FIRST: usize = 8 * 1024;
+
+/// Reads in a row of a connection that is over before others get a turn.
+const READS_PER_TURN: u32 = 16;
+
+/// How long a connection that is over is kept for its client to read the last answer, while that sends nothing.
+const LINGER_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long at most while it goes on sending.
+const LINGER_MAX: Duration = Duration::from_secs(30);
 
 /// An output buffer that grew beyond this is given back once it is written.
 const OUTPUT_KEPT_MAX: usize = 4 * 1024;
@@ -54,13 +66,23 @@ pub(super) struct Wire<S, C: Clock> {
     alarm: Alarm<C>,
     /// The protocol. Public to the driver, which asks it for events.
     pub(super) http: http::Connection,
-    /// Answers on their way out; `sent` bytes of them are gone.
+    /// Answers on their way out, and behind them the content of the last one if it is large; `sent` bytes of both are gone.
     pub(super) output: Vec<u8>,
+    content: Option<Box<(Vec<u8>, Held)>>,
     sent: usize,
+    /// The room that the output takes while it has to wait.
+    waiting: Held,
     /// The peer sends nothing more.
     at_eof: bool,
     /// As many bytes are read at once: more after a read that brought as many.
     read_max: usize,
+}
+
+/// How long one answer has waited for its peer so far, and how much that has taken.
+#[derive(Debug, Default)]
+pub(super) struct Patience {
+    waited: Duration,
+    written: u64,
 }
 
 /// How a wait for bytes ended.
@@ -91,7 +113,20 @@ enum Waited<R> {
 impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Wire<S, C> {
     pub(super) fn new(stream: S, server: Arc<Server<C>>, ticket: Arc<Ticket>, http: http::Connection) -> Wire<S, C> {
         let alarm = Alarm::new(server.clock.clone());
-        Wire { stream, server, ticket, alarm, http, output: Vec::new(), sent: 0, at_eof: false, read_max: READ_FIRST }
+        let waiting = server.app.memory.held(Kind::Unsent);
+        Wire {
+            stream,
+            server,
+            ticket,
+            alarm,
+            http,
+            output: Vec::new(),
+            content: None,
+            sent: 0,
+            waiting,
+            at_eof: false,
+            read_max: READ_FIRST,
+        }
     }
 
     /// Waits for bytes until `deadline`; while the server drains, until `deadline_draining` if that comes first. A wait with such a
@@ -180,48 +215,75 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Wire<S, C> {
         .await
     }
 
-    /// Writes all of the output. True when the peer had to be waited for.
-    pub(super) async fn flush(&mut self) -> Result<bool, Closed> {
-        if self.output.is_empty() {
+    /// Puts a large content behind the output. The next thing to be done is to flush.
+    pub(super) fn append(&mut self, content: Vec<u8>, held: Held) {
+        debug_assert!(self.content.is_none(), "a large content is written before anything follows it");
+        self.content = Some(Box::new((content, held)));
+    }
+
+    /// Bytes that are to be written.
+    pub(super) fn unwritten(&self) -> usize {
+        self.output.len() + self.content.as_ref().map_or(0, |large| large.0.len())
+    }
+
+    /// Writes all of the output, with what is left of that patience. True when the peer had to be waited for.
+    pub(super) async fn flush(&mut self, patience: &mut Patience) -> Result<bool, Closed> {
+        if self.unwritten() == 0 {
             return Ok(false);
         }
-        let stall_max = self.server.app.options.write_timeout;
+        let server = Arc::clone(&self.server);
         // When the first write stalled, and the deadline that each byte since then has moved on.
         let mut begun: Option<Duration> = None;
         let mut deadline = Duration::MAX;
-        let mut written = 0;
         poll_fn(|cx| {
             let mut progress = begun.is_none();
-            while self.sent < self.output.len() {
-                match Pin::new(&mut self.stream).poll_write(cx, &self.output[self.sent..]) {
+            loop {
+                let Wire { stream, output, content, sent, .. } = self;
+                let bytes = next_bytes(output, content.as_deref(), *sent);
+                let length = bytes.len();
+                if length == 0 {
+                    return Poll::Ready(Ok(()));
+                }
+                match Pin::new(stream).poll_write(cx, bytes) {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Err(Closed::Reset)),
                     Poll::Ready(Ok(bytes)) => {
-                        self.sent += if broken("short_write_lost") { self.output.len() - self.sent } else { bytes };
-                        self.server.app.counters.written(bytes);
-                        written += bytes as u64;
+                        self.sent += if broken("short_write_lost") { length } else { bytes };
+                        server.app.counters.written(bytes);
+                        patience.written += bytes as u64;
                         progress = true;
                     }
                     Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(Closed::Reset)),
                     Poll::Pending => {
                         self.ticket.register(cx);
-                        if self.server.gate.phase() == Phase::Now {
+                        if server.gate.phase() == Phase::Now {
                             return Poll::Ready(Err(Closed::DrainDeadline));
                         }
+                        if self.waiting.is_empty() && !broken("unsent_not_counted") {
+                            // A large content has its room already.
+                            self.waiting.force(self.output.len());
+                        }
                         if progress {
-                            let now = self.server.clock.now();
-                            let begun = *begun.get_or_insert(now);
-                            deadline = self.server.app.options.rate_deadline(now, begun, written, stall_max);
+                            let (now, options) = (server.clock.now(), &server.app.options);
+                            let begun = begun.get_or_insert(now).saturating_sub(patience.waited);
+                            deadline = options.rate_deadline(now, begun, patience.written, options.write_timeout);
+                            if !broken("readers_without_end") {
+                                deadline = deadline.min(begun.saturating_add(options.response_timeout));
+                            }
                         }
                         ready!(self.alarm.poll(cx, deadline));
                         return Poll::Ready(Err(Closed::WriteTimeout));
                     }
                 }
             }
-            Poll::Ready(Ok(()))
         })
         .await?;
+        if let Some(begun) = begun {
+            patience.waited = patience.waited.saturating_add(server.clock.now().saturating_sub(begun));
+        }
         self.sent = 0;
+        self.content = None;
+        self.waiting.clear();
         if self.output.capacity() > OUTPUT_KEPT_MAX {
             self.output = Vec::new();
         } else {
@@ -230,39 +292,78 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Wire<S, C> {
         Ok(begun.is_some())
     }
 
-    /// Closes the write half, then takes in and discards up to `bytes_max` bytes until `deadline` or the peer's end, so that a
-    /// client that still sends can read its answer: closing with unread input would make TCP reset the connection and take
-    /// the answer back (RFC 9112, section 9.6). Says nothing about how it went: the connection is over either way.
-    pub(super) async fn linger(&mut self, mut bytes_max: u64, deadline: Duration) {
+    /// Closes the write half, then reads and throws away what comes until the peer's end, so that a client that still sends can
+    /// read its answer: closing with unread input would make TCP reset the connection and take the answer back (RFC 9112,
+    /// section 9.6). Says nothing about how it went: the connection is over either way.
+    ///
+    /// Bounded by time ([`LINGER_PAUSE`] without a byte, [`LINGER_MAX`] in all; the former in all while the server drains), and by
+    /// what all connections that linger have thrown away together. Who lingers makes way for others as an idle connection does.
+    pub(super) async fn linger(&mut self) {
+        let server = Arc::clone(&self.server);
+        let begun = server.clock.now();
         poll_fn(|cx| {
             self.ticket.register(cx);
-            if self.server.gate.phase() == Phase::Now {
+            if server.gate.phase() == Phase::Now {
                 return Poll::Ready(());
             }
             match Pin::new(&mut self.stream).poll_close(cx) {
                 Poll::Ready(_) => Poll::Ready(()),
-                Poll::Pending => self.alarm.poll(cx, deadline),
+                Poll::Pending => self.alarm.poll(cx, begun.saturating_add(LINGER_PAUSE)),
             }
         })
         .await;
         if self.at_eof {
             return;
         }
+        self.ticket.idle(begun);
+        let mut thrown_away = server.app.lingering.share(Kind::Received);
+        let mut deadline = begun.saturating_add(LINGER_PAUSE);
+        let mut until = begun.saturating_add(LINGER_MAX);
         poll_fn(|cx| {
             self.ticket.register(cx);
-            if self.server.gate.phase() == Phase::Now {
+            let phase = server.gate.phase();
+            if phase == Phase::Now || self.ticket.is_crowded_out() {
                 return Poll::Ready(());
             }
-            loop {
+            let mut progress = false;
+            for _ in 0..READS_PER_TURN {
                 match poll_landing(&mut self.stream, cx, self.read_max, |bytes| bytes.len()) {
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
-                    Poll::Ready(Ok(bytes)) if bytes as u64 >= bytes_max => return Poll::Ready(()),
-                    Poll::Ready(Ok(bytes)) => bytes_max -= bytes as u64,
-                    Poll::Pending => return self.alarm.poll(cx, deadline),
+                    Poll::Ready(Ok(bytes)) => {
+                        progress = true;
+                        self.read_max = READ_MAX;
+                        server.app.counters.read(bytes);
+                        if !thrown_away.grow(bytes) && !broken("lingering_without_end") {
+                            server.app.lingering.refuse();
+                            return Poll::Ready(());
+                        }
+                    }
+                    Poll::Pending => {
+                        if progress || phase == Phase::Draining {
+                            let now = server.clock.now();
+                            if phase == Phase::Draining {
+                                let drain_begun = now.saturating_sub(server.gate.drains_for(now));
+                                until = until.min(drain_begun.max(begun).saturating_add(LINGER_PAUSE));
+                            }
+                            if progress {
+                                deadline = now.saturating_add(LINGER_PAUSE);
+                            }
+                        }
+                        return self.alarm.poll(cx, deadline.min(until));
+                    }
                 }
             }
+            // There is more. Others get their turn first.
+            let now = server.clock.now();
+            deadline = now.saturating_add(LINGER_PAUSE);
+            if now >= until {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
         })
         .await;
+        self.ticket.idle_no_more();
     }
 
     /// One read into the state machine.
@@ -286,6 +387,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Wire<S, C> {
             Err(_) => return Poll::Ready(Err(Closed::Reset)),
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+/// What is to be written next when `sent` bytes are gone; nothing at the end.
+fn next_bytes<'b>(output: &'b [u8], content: Option<&'b (Vec<u8>, Held)>, sent: usize) -> &'b [u8] {
+    match content {
+        Some((content, _)) if sent >= output.len() => &content[sent - output.len()..],
+        _ => &output[sent..],
     }
 }
 

@@ -8,7 +8,7 @@ use polygil::dispatch::Worker;
 use polygil::dispatch::baton::Baton;
 use polygil::error::Failure;
 use polygil::http::Response;
-use polygil::task::Task;
+use polygil::task::{Finished, Task};
 
 use super::{Crew, Doing, Fate};
 use crate::check::Outcome;
@@ -75,13 +75,16 @@ impl Crew {
             return self.stream(serial, &task, token, response, outcome);
         }
         let spare = std::mem::replace(&mut task.spare, Response::empty());
-        let taken = task.finish(made_in(spare, response)).is_ok();
+        let finished = task.finish_within(Some(made_in(spare, response)), &self.memory);
         let core = &mut *self.core.lock();
         core.note(Kind::Done, serial, (token as u64) << 8 | fate as u64);
-        if taken {
-            core.reply_taken(token, outcome);
-        } else {
-            core.mark("a reply that nobody waited for");
+        match finished {
+            Finished::Answered => core.reply_taken(token, outcome),
+            Finished::NoRoom => {
+                core.mark("an answer found no room");
+                core.reply_taken(token, failed(Failure::QueueFull).1);
+            }
+            Finished::Unwanted => core.mark("a reply that nobody waited for"),
         }
         core.actors.push(Actor::Worker(serial));
     }
@@ -111,7 +114,7 @@ impl Crew {
             self.release(serial, 1);
             self.members[serial].queue.as_ref().map(Worker::call_others);
         }
-        let (content, reader) = content::channel();
+        let (content, reader) = content::channel(&self.memory);
         let wanted = task.reply.stream(head, reader);
         let core = &mut *self.core.lock();
         core.actors.push(Actor::Worker(serial));

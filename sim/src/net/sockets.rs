@@ -62,6 +62,13 @@ impl AsyncRead for SimStream {
         conn.input_start += length;
         conn.read += length as u64;
         (conn.moved_at, conn.read_at) = (now, now);
+        if conn.server_ended.is_some() {
+            conn.lingered += length as u64;
+            core.net.lingered += length as u64;
+            core.lingers(length as u64);
+        } else if !conn.tap.is_inside() {
+            conn.writing_since = None;
+        }
         core.net.bytes.0 += length as u64;
         core.note(Kind::Read, self.number, length as u64);
         core.server_read(self.number);
@@ -85,11 +92,13 @@ impl AsyncWrite for SimStream {
         if room == 0 {
             conn.writer = Some(cx.waker().clone());
             conn.blocked_since.get_or_insert(now);
+            conn.writing_since.get_or_insert(now);
             core.mark("a write had to wait for the client");
             return Poll::Pending;
         }
         let (spurious, short) = (conn.spurious, conn.short_write);
         if core.net.random.chance(spurious) {
+            core.net.conns[self.number].writing_since.get_or_insert(now);
             not_yet(core, cx);
             return Poll::Pending;
         }
@@ -100,7 +109,7 @@ impl AsyncWrite for SimStream {
         let bytes = &bytes[..length];
         let conn = &mut core.net.conns[self.number];
         // Not before: room that came too late was no room.
-        conn.blocked_since = None;
+        conn.waited += conn.blocked_since.take().map_or(0, |since| now - since);
         conn.written += length as u64;
         conn.moved_at = now;
         core.net.bytes.1 += length as u64;

@@ -5,6 +5,7 @@
 //! - The content is taken no faster than the client takes it: the worker waits, within the bound of [`content`](crate::content).
 //! - Only the content's own end ends it on the wire. When it breaks off, the connection closes without a last chunk, so that the
 //!   client knows that it has not got everything (RFC 9112, 8), and is counted under its own reason.
+//! - How long all pieces together wait for the client has an end (`--response-timeout`); how long they take to be made has none here.
 //! - A client that leaves is noticed between pieces; dropping the reader tells the worker.
 
 use std::future::poll_fn;
@@ -18,6 +19,7 @@ use crate::http::Response;
 use crate::server::access::Exchange;
 use crate::server::env::Clock;
 use crate::server::stats::Closed;
+use crate::server::wire::Patience;
 
 impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
     /// Sends the answer, however long that takes.
@@ -38,12 +40,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
             }
         };
         let mut bytes = 0;
+        let mut patience = Patience::default();
         loop {
             let next = match poll_fn(|cx| Poll::Ready(content.poll_next(cx))).await {
                 _ if !wanted => Next::End,
                 Poll::Ready(next) => next,
                 Poll::Pending => {
-                    self.flush().await?;
+                    self.flush_with(&mut patience).await?;
                     self.wire.piece(&mut content).await?
                 }
             };
@@ -52,7 +55,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
                     bytes += piece.len();
                     self.wire.http.send_piece(&piece, &mut self.wire.output);
                     if self.wire.output.len() >= OUTPUT_BATCH_MAX {
-                        self.flush().await?;
+                        self.flush_with(&mut patience).await?;
                     }
                 }
                 Next::End => break,

@@ -6,6 +6,7 @@ mod draining;
 mod exchanges;
 mod lessons;
 mod logging;
+mod memory;
 mod refusals;
 mod slow;
 mod sockets;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{failure, plain};
-use crate::server::ServerOptions;
 use crate::server::testing::{World, ok, options};
+use crate::server::{ServerOptions, Signal};
 
 const NONE: Vec<&str> = Vec::new();
 
@@ -77,13 +77,62 @@ fn an_error_behind_a_good_request_waits_for_the_good_answer() {
     assert_eq!(failure(&text[good.len()..]).0, 400);
 }
 
+/// What a client sends behind an early answer is thrown away for as long as it comes, within a bound for all clients together.
 #[test]
-fn lingering_is_bounded_in_bytes() {
+fn lingering_is_bounded_in_bytes_over_all_connections() {
+    let world = World::with(ServerOptions { linger_bytes_max: 3 << 20, ..options() }, 4);
+    let (first, second) = (world.client("BAD\r\n\r\n"), world.client("BAD\r\n\r\n"));
+    world.send(&first, "x".repeat(2 << 20));
+    world.send(&second, "x".repeat(1 << 20));
+    assert!(!first.is_closed() && !second.is_closed());
+    assert_eq!((first.unread(), second.unread()), (0, 0));
+    assert_eq!(world.app.overview().memory.lingering_bytes, 3 << 20);
+    world.send(&second, "x");
+    assert!(second.is_closed() && !first.is_closed());
+    // What it threw away is free again.
+    world.send(&first, "x".repeat(1 << 20));
+    assert!(!first.is_closed());
+    world.send(&first, "x");
+    assert!(first.is_closed());
+    let memory = world.app.overview().memory;
+    assert_eq!((memory.lingering_bytes, memory.lingering_cut), (0, 2));
+    world.check_balance();
+}
+
+#[test]
+fn lingering_is_bounded_in_time_while_something_comes_and_while_nothing_does() {
     let world = World::new();
-    let client = world.client("BAD\r\n\r\n");
-    world.send(&client, "x".repeat(1 << 20));
-    assert!(client.is_closed());
-    assert!(client.unread() > 0);
+    let (quiet, busy) = (world.client("BAD\r\n\r\n"), world.client("BAD\r\n\r\n"));
+    let mut seconds = 0;
+    while !busy.is_closed() {
+        world.send(&busy, "x");
+        world.advance(Duration::from_secs(1));
+        seconds += 1;
+        assert_eq!(quiet.is_closed(), seconds >= 2, "after {seconds} s");
+        assert!(seconds <= 30, "never closed");
+    }
+    assert_eq!(seconds, 30);
+    world.check_balance();
+}
+
+/// A server that stops does not wait for half a minute for a client that goes on sending.
+#[test]
+fn a_drain_waits_less_for_a_client_that_goes_on_sending() {
+    let world = World::new();
+    let busy = world.client("BAD\r\n\r\n");
+    for _ in 0..5 {
+        world.send(&busy, "x");
+        world.advance(Duration::from_secs(1));
+    }
+    assert!(!busy.is_closed());
+    world.signal(Signal::TERMINATE);
+    for _ in 0..1999 {
+        world.send(&busy, "x");
+        world.advance(Duration::from_millis(1));
+    }
+    assert!(!busy.is_closed());
+    world.advance(Duration::from_millis(1));
+    assert!(busy.is_closed());
 }
 
 /// A client that is answered early may have sent its next request already, which must not make TCP take the answer back.

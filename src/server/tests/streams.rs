@@ -1,9 +1,11 @@
 //! Contents in pieces, in virtual time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::testing::{World, ok, options};
 use super::super::{ServerOptions, Signal};
+use crate::account::Account;
 use crate::content::{self, ContentSender};
 use crate::http::Response;
 use crate::task::Task;
@@ -13,7 +15,7 @@ const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ntransfer-enco
                     date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n";
 
 fn begin(task: &Task) -> ContentSender {
-    let (sender, reader) = content::channel();
+    let (sender, reader) = content::channel(&Arc::new(Account::new(u64::MAX)));
     assert!(task.reply.stream(Response { body: Vec::new(), ..ok("") }, reader));
     sender
 }
@@ -104,7 +106,7 @@ fn a_head_that_cannot_be_sent_is_answered_otherwise() {
     let mut world = World::new();
     let client = world.client(GET);
     let task = world.task().unwrap();
-    let (content, reader) = content::channel();
+    let (content, reader) = content::channel(&world.app.memory);
     assert!(task.reply.stream(Response { status: 204, body: Vec::new(), ..ok("") }, reader));
     world.settle();
     let text = client.text();
