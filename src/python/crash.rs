@@ -15,8 +15,6 @@ use std::os::fd::RawFd;
 use std::ptr::{self, null, null_mut};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering::SeqCst};
 
-use pyo3::prelude::*;
-
 use super::supervisor::Watch;
 use super::worker::Setup;
 use crate::logging;
@@ -55,24 +53,13 @@ thread_local! {
     static HERE: Cell<*const Stage> = const { Cell::new(null()) };
 }
 
-/// Handlers for crashes are in place until this is dropped.
-pub struct Reports {
-    /// `faulthandler` was not enabled before.
-    enabled: bool,
-}
+/// Handlers for crashes are in place until [`Handlers::remove`].
+pub struct Handlers(());
 
-/// Has crashes reported to the log.
-pub fn report_to_log(py: Python<'_>) -> PyResult<Option<Reports>> {
-    let Some(fd) = logging::descriptor() else { return Ok(None) };
-    if LOG_FD.swap(fd, SeqCst) >= 0 {
-        // Another server of this process does it.
-        return Ok(None);
-    }
-    let faulthandler = py.import("faulthandler")?;
-    // The program's own settings, or PYTHONFAULTHANDLER, say where the stack goes.
-    let enabled = !faulthandler.call_method0("is_enabled")?.is_truthy()?;
-    if enabled {
-        faulthandler.call_method1("enable", (fd, true))?;
+/// Has crashes told to this descriptor. None where another server of this process does that already.
+pub fn install(fd: RawFd) -> Option<Handlers> {
+    if LOG_FD.compare_exchange(-1, fd, SeqCst, SeqCst).is_err() {
+        return None;
     }
     for ((signal, _), before) in CRASHES.iter().zip(&BEFORE) {
         // SAFETY: both actions are whole structures of this frame; the handler is async-signal-safe, see the module's text.
@@ -86,18 +73,14 @@ pub fn report_to_log(py: Python<'_>) -> PyResult<Option<Reports>> {
             }
         }
     }
-    Ok(Some(Reports { enabled }))
+    Some(Handlers(()))
 }
 
-impl Reports {
-    /// Puts everything back.
-    pub fn end(self, py: Python<'_>) -> PyResult<()> {
+impl Handlers {
+    /// Puts back what was there before.
+    pub fn remove(self) {
         CRASHES.iter().zip(&BEFORE).for_each(|((signal, _), before)| put_back(*signal, before));
         LOG_FD.store(-1, SeqCst);
-        if self.enabled {
-            py.import("faulthandler")?.call_method0("disable")?;
-        }
-        Ok(())
     }
 }
 
@@ -105,7 +88,7 @@ impl Reports {
 fn put_back(signal: c_int, before: &AtomicPtr<libc::sigaction>) {
     let action = before.swap(null_mut(), SeqCst);
     if !action.is_null() {
-        // SAFETY: it was made by `report_to_log`, is whole, and is never freed.
+        // SAFETY: it was made by `install`, is whole, and is never freed.
         unsafe { libc::sigaction(signal, action, null_mut()) };
     }
 }

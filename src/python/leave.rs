@@ -16,6 +16,7 @@ use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::command::{FAILED, Stop};
+use super::crash;
 use super::serve::duplicate;
 use crate::logging;
 use crate::server::Signal;
@@ -61,6 +62,37 @@ impl Drop for Early {
             // Should it have panicked, the log has it.
             drop(thread.join());
         }
+    }
+}
+
+/// Crashes are told to the log until [`CrashReports::end`].
+pub struct CrashReports {
+    handlers: crash::Handlers,
+    /// `faulthandler` was not enabled before.
+    enabled: bool,
+}
+
+impl CrashReports {
+    /// Has the log say of a crash whose it was. None where another server of this process has it already.
+    pub fn begin(py: Python<'_>) -> PyResult<Option<Self>> {
+        let faulthandler = py.import("faulthandler")?;
+        // The program's own settings, or PYTHONFAULTHANDLER, say where the stack goes.
+        let enabled = !faulthandler.call_method0("is_enabled")?.is_truthy()?;
+        let Some(fd) = logging::descriptor() else { return Ok(None) };
+        if enabled {
+            faulthandler.call_method1("enable", (fd, true))?;
+        }
+        // In front of it: what is installed last is called first.
+        Ok(crash::install(fd).map(|handlers| Self { handlers, enabled }))
+    }
+
+    /// Puts everything back.
+    pub fn end(self, py: Python<'_>) -> PyResult<()> {
+        self.handlers.remove();
+        if self.enabled {
+            py.import("faulthandler")?.call_method0("disable")?;
+        }
+        Ok(())
     }
 }
 

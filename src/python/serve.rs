@@ -17,8 +17,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use super::command::{self, FAILED, Loaded, OK, Stop};
-use super::crash;
-use super::leave::{self, Early};
+use super::leave::{self, CrashReports, Early};
 use super::workers::{self, Report, StartError, Workers};
 use crate::config::Config;
 use crate::dispatch::{Pool, PoolOptions};
@@ -70,7 +69,7 @@ pub fn serve(
         let loaded = load()?;
         drop(early);
         signals.call_method0("again")?;
-        let reports = if control.is_none() { crash::report_to_log(py)? } else { None };
+        let reports = if control.is_none() { CrashReports::begin(py)? } else { None };
         let outcome = open_and_run(py, target, loaded, config, ready_fd, control, &signals, is_process);
         match reports {
             // Python is still to be finalized.
