@@ -13,8 +13,7 @@ import threading
 from email.utils import formatdate
 
 VIOLATION = os.environ.get("IDEAL_VIOLATION", "")
-HOP_BY_HOP = {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailers", "trailer", "transfer-encoding",
-              "upgrade"}
+HOP_BY_HOP = {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade"}
 TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 HEAD_BYTES_MAX = 256 * 1024
 DRAIN_BYTES_MAX = 1024 * 1024

@@ -368,7 +368,7 @@ def app(environ, start_response, /):
     """Serve one request. The names of its arguments are nobody's business: a server calls it by position."""
     if "HTTP_MIRROR_SCORE" in environ:
         return Call(environ, start_response).play()
-    if environ.get("PATH_INFO") == "/probe":
+    if environ.get("PATH_INFO", "").endswith("/probe"):
         content = PROBE
     else:
         content = json.dumps({"got": told(environ), "facts": facts(environ, start_response)}).encode()

@@ -191,6 +191,9 @@ pub struct Expect {
     /// Field name (any case) to what must hold of it.
     #[serde(default)]
     pub headers: BTreeMap<String, Field>,
+    /// As `headers`, for the trailer fields.
+    #[serde(default)]
+    pub trailers: BTreeMap<String, Field>,
     /// The content, exactly; templates are expanded.
     pub body: Option<String>,
     /// Pieces that the content must contain, in any order.
@@ -343,7 +346,8 @@ pub struct Step {
     /// See [`Case::score`].
     #[serde(default)]
     pub score: Vec<Value>,
-    /// The call that `score`, `flag` and `told` are about, by a name of the case's own; the connection's without it.
+    /// The call that `score`, `flag` and `told` are about, by a name of the case's own; the connection's without it. `lifespan` is the
+    /// lifespan of the server.
     pub call: Option<String>,
     /// Content of `request`.
     pub body: Option<String>,
@@ -382,10 +386,15 @@ pub struct Step {
     pub start: Option<Start>,
     /// Send a signal to the server: `TERM`, `INT`, `HUP` or `KILL`.
     pub signal: Option<String>,
+    /// The server ends by itself within thirty seconds, with any exit code.
+    #[serde(default)]
+    pub ends: bool,
     /// The server ends by itself within thirty seconds, with this exit code.
     pub exit: Option<i32>,
     /// Wait, up to ten seconds, until the server's output contains this.
     pub log: Option<String>,
+    /// The server's output does not contain this.
+    pub no_log: Option<String>,
     /// Start the server anew, on the same port, with the same setup.
     #[serde(default)]
     pub restart: bool,
@@ -418,8 +427,8 @@ pub struct Load {
 pub struct Start {
     /// The setup of `setups.toml`.
     pub setup: String,
-    /// The exit code.
-    pub exit: i32,
+    /// The exit code; any without it.
+    pub exit: Option<i32>,
     /// What the output must contain.
     #[serde(default)]
     pub output: Vec<String>,

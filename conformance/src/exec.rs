@@ -65,7 +65,7 @@ pub fn run_case(context: Context<'_>, loaded: &Loaded, server: &mut Server) -> C
         Steps::new(context, loaded, server, &values, &call).run()
     };
     // A case that ends its server leaves nothing to try.
-    let ended = loaded.case.steps.iter().any(|step| step.signal.is_some() || step.exit.is_some());
+    let ended = loaded.case.steps.iter().any(|step| step.signal.is_some() || step.exit.is_some() || step.ends);
     let tries = context.liveness && !seen.alive && !ended && needs_server(loaded);
     if tries && seen.verdict.passes() && server.exited().is_none() {
         let why = match Client::connect(server.address) {
@@ -336,7 +336,10 @@ impl<'a> Steps<'a> {
             std::thread::sleep(Duration::from_millis(pause));
         }
         let name = step.on.clone().unwrap_or("a".into());
-        let call = format!("{}-{}", self.call, step.call.as_deref().unwrap_or(&name));
+        let call = match step.call.as_deref() {
+            Some("lifespan") => "lifespan".to_owned(),
+            call => format!("{}-{}", self.call, call.unwrap_or(&name)),
+        };
         let values = Values { score: score::fields(&step.score, &call), ..self.values.clone() };
         let bytes = match (&step.send, &step.request) {
             (Some(send), _) => Some(expand(send, &values)?),
@@ -425,8 +428,13 @@ impl<'a> Steps<'a> {
     fn message(&mut self, name: &str, expected: &frames::Expected) -> Result<(), String> {
         let bytes = expected.bytes.as_ref().map(|bytes| expand(bytes, self.values)).transpose()?;
         let within = self.context.patience;
+        let may_end = expected.close.as_ref().is_some_and(|codes| codes.contains(&1006));
         loop {
-            let message = self.client(name)?.take(within, frames::parse).map_err(|missing| match missing {
+            let taken = self.client(name)?.take(within, frames::parse);
+            if may_end && matches!(taken, Err(Missing::Ended(_))) {
+                return Ok(());
+            }
+            let message = taken.map_err(|missing| match missing {
                 Missing::Malformed(rule) => format!("what came is no message: {rule}"),
                 other => format!("no message: {}", other.to_string().replace("a whole answer", "a whole message")),
             })?;

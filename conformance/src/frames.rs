@@ -30,7 +30,7 @@ pub struct Expected {
     pub text_contains: Option<String>,
     /// Bytes; templates are expanded.
     pub bytes: Option<String>,
-    /// A close frame with one of these codes; 1005 is one without.
+    /// A close frame with one of these codes; 1005 is one without, and 1006 the end of the connection without such a frame.
     pub close: Option<Vec<u16>>,
     /// The reason beside it.
     pub reason: Option<String>,

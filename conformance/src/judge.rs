@@ -15,6 +15,10 @@ pub fn broken(response: &Response, expect: &Expect, values: &Values) -> Vec<Stri
     for (name, rule) in &expect.headers {
         broken.extend(field(response, name, rule));
     }
+    let trailers = Response { headers: response.trailers.clone(), ..response.clone() };
+    for (name, rule) in &expect.trailers {
+        broken.extend(field(&trailers, name, rule).map(|why| format!("of the trailers {why}")));
+    }
     if let Some(body) = &expect.body {
         match expand(body, values) {
             Ok(body) if body == response.body => {}
@@ -158,6 +162,7 @@ mod tests {
             "error = \"e\"",
             "length = 20",
             "framing = \"length\"",
+            "trailers = { a = false }",
             "interim = []",
         ] {
             assert_eq!(judged(good), 0, "{good}");
@@ -179,6 +184,7 @@ mod tests {
             "error = \"f\"",
             "length = 1",
             "framing = \"chunked\"",
+            "trailers = { a = true }",
             "interim = [100]",
         ] {
             assert_eq!(judged(bad), 1, "{bad}");

@@ -30,14 +30,21 @@ pub fn step(step: &Step, setup: &str, context: Context<'_>, server: &mut Server)
             std::thread::sleep(Duration::from_millis(5));
         }
     }
-    if let Some(code) = step.exit {
+    if let Some(text) = &step.no_log {
+        let process = server.process.as_ref().ok_or("a log needs a server that the runner starts")?;
+        if process.log().contains(text.as_str()) {
+            return Err(format!("the output contains {text:?}; its end is:\n{}", server.log_end()));
+        }
+    }
+    if step.exit.is_some() || step.ends {
         let process = server.process.as_mut().ok_or("exits need a server that the runner starts")?;
         match process.wait(EXIT_TIMEOUT) {
-            Some(status) if status.code() == Some(code) => {}
+            Some(status) if step.exit.is_none() || status.code() == step.exit => {}
             Some(status) => {
                 return Err(format!(
-                    "the server ended {}, not with exit code {code}:\n{}",
+                    "the server ended {}, not with exit code {}:\n{}",
                     how(status),
+                    step.exit.unwrap_or_default(),
                     server.log_end()
                 ));
             }
@@ -58,8 +65,10 @@ fn failing_start(start: &crate::case::Start, context: Context<'_>) -> Result<(),
     let mut process = context.launcher.spawn(&start.setup, setup, free_port()).map_err(|why| why.to_string())?;
     let status = process.wait(EXIT_TIMEOUT).ok_or("the server started, and should not")?;
     let log = process.log();
-    if status.code() != Some(start.exit) {
-        return Err(format!("the server ended {}, not with exit code {}:\n{log}", how(status), start.exit));
+    if let Some(code) = start.exit
+        && status.code() != Some(code)
+    {
+        return Err(format!("the server ended {}, not with exit code {code}:\n{log}", how(status)));
     }
     match start.output.iter().find(|text| !log.contains(text.as_str())) {
         Some(text) => Err(format!("the output does not contain {text:?}:\n{log}")),

@@ -86,6 +86,106 @@ const WSGI: &[(&str, &str)] = &[
     ("file-wrapper-rewinds", "content/file-wrapper-position"),
 ];
 
+/// Which case of `asgi` finds which violation.
+const ASGI: &[(&str, &str)] = &[
+    ("asgi-missing", "scope/asgi-version"),
+    ("version-float", "scope/asgi-version"),
+    ("headers-sorted", "scope/headers-order"),
+    ("headers-joined", "scope/headers-order"),
+    ("headers-text", "scope/headers-are-bytes"),
+    ("http-version-long", "scope/http-version-1-1"),
+    ("scheme-empty", "scope/scheme"),
+    ("ws-scheme-http", "websocket/scope-scheme"),
+    ("path-latin-1", "scope/path-utf-8"),
+    ("path-plus", "scope/path-plus"),
+    ("path-without-root", "scope/root-path-mounted"),
+    ("raw-path-with-query", "scope/raw-path"),
+    ("raw-path-decoded", "scope/raw-path"),
+    ("query-decoded", "scope/query-string"),
+    ("query-text", "scope/query-string"),
+    ("client-port-text", "scope/client"),
+    ("tls-without-tls", "scope/tls-absent"),
+    ("extension-no-dict", "scope/extensions-are-dicts"),
+    ("state-not-copied", "scope/state-copied"),
+    ("state-empty", "scope/state"),
+    ("state-missing", "scope/state-consistent"),
+    ("method-lower", "scope/method"),
+    ("subprotocols-missing", "websocket/scope-subprotocols"),
+    ("scope-subclass", "scope/is-a-dict"),
+    ("header-control", "errors/header-control"),
+    ("headers-unchecked", "errors/header-text"),
+    ("receive-repeats", "receive/after-response"),
+    ("disconnect-misspelt", "receive/after-response"),
+    ("no-100-continue", "receive/expect-continue"),
+    ("short-body-is-whole", "receive/client-leaves-during-body"),
+    ("body-text", "receive/body-type"),
+    ("more-body-missing", "receive/body-streamed"),
+    ("disconnect-at-once", "receive/after-body-waits"),
+    ("disconnect-not-told", "receive/client-leaves"),
+    ("no-disconnect-after-answer", "receive/after-response"),
+    ("chunks-raw", "receive/chunked"),
+    ("gone-silent", "errors/gone"),
+    ("late-event-raises", "send/after-the-end-ignored"),
+    ("any-order", "errors/start-twice"),
+    ("status-unchecked", "errors/status-text"),
+    ("start-ends-response", "send/whole"),
+    ("transfer-encoding-sent", "send/transfer-encoding-ignored"),
+    ("headers-out-reordered", "send/headers-order"),
+    ("body-unchecked", "errors/body-text"),
+    ("buffers", "send/pieces-at-once"),
+    ("head-with-body", "send/head"),
+    ("past-length", "send/past-length"),
+    ("more-body-ignored", "send/without-length"),
+    ("short-body-keeps", "send/short-of-length"),
+    ("no-backpressure", "send/backpressure"),
+    ("trailers-ignored", "extensions/trailers"),
+    ("trailers-unasked", "extensions/trailers-unasked"),
+    ("unknown-type-ignored", "errors/unknown-type"),
+    ("missing-key-ignored", "errors/status-missing"),
+    ("extra-keys-raise", "errors/extra-keys"),
+    ("error-says-200", "errors/raises-at-once"),
+    ("error-ends-well", "errors/raises-in-content"),
+    ("error-not-logged", "errors/error-logged"),
+    ("gone-logged", "errors/gone-quiet"),
+    ("unfinished-hangs", "errors/returns-in-content"),
+    ("ws-gone-silent", "websocket/send-after-disconnect"),
+    ("ws-any-order", "websocket/accept-twice"),
+    ("ws-denied-200", "websocket/denied"),
+    ("ws-send-accepts", "websocket/send-before-accept"),
+    ("ws-accept-key", "websocket/accept"),
+    ("ws-subprotocol-dropped", "websocket/accept-subprotocol"),
+    ("ws-subprotocol-first", "websocket/accept-no-subprotocol"),
+    ("ws-headers-dropped", "websocket/accept-headers"),
+    ("ws-denial-status", "extensions/denial"),
+    ("ws-both", "websocket/send-both"),
+    ("ws-text-as-bytes", "websocket/send-text"),
+    ("ws-close-1000", "websocket/server-closes"),
+    ("ws-reason-dropped", "websocket/server-closes"),
+    ("ws-disconnect-not-told", "websocket/client-closes"),
+    ("ws-unbounded", "websocket/too-long"),
+    ("ws-no-pong", "websocket/ping"),
+    ("ws-ping-told", "websocket/ping"),
+    ("ws-fragments-told", "websocket/fragments"),
+    ("ws-close-unanswered", "websocket/client-closes"),
+    ("ws-code-missing", "websocket/client-leaves"),
+    ("ws-bad-utf-8", "websocket/no-utf-8"),
+    ("ws-text-told-as-bytes", "websocket/receive-text"),
+    ("ws-both-told", "websocket/receive-text"),
+    ("ws-no-code-1000", "websocket/client-closes-1005"),
+    ("ws-code-not-told", "websocket/client-closes"),
+    ("ws-reason-not-told", "websocket/client-closes-reason"),
+    ("ws-app-end-leaves-open", "websocket/app-returns"),
+    ("lifespan-late", "lifespan/startup-awaited"),
+    ("lifespan-no-state", "scope/state-consistent"),
+    ("lifespan-never", "lifespan/startup"),
+    ("lifespan-required", "lifespan/raises"),
+    ("failed-start-serves", "lifespan/failed"),
+    ("failed-start-silent", "lifespan/failed-message"),
+    ("no-shutdown", "lifespan/shutdown"),
+    ("shutdown-not-awaited", "lifespan/shutdown-awaited"),
+    ("shutdown-failure-silent", "lifespan/shutdown-failed-message"),
+];
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -166,14 +266,13 @@ fn known(file: &str) -> BTreeSet<String> {
     let text = std::fs::read_to_string(root().join("ideal").join(file)).expect("the server");
     let code = text.split("def breaks").nth(1).expect("the function");
     let mut known = BTreeSet::new();
-    let is_name = |name: &&str| name.bytes().all(|byte| byte.is_ascii_lowercase() || b"-0123456789".contains(&byte));
     for mark in ["breaks(\"", "VIOLATION == \""] {
         known.extend(code.split(mark).skip(1).map(|rest| rest.split('"').next().expect("a name").to_owned()));
     }
-    for list in code.split("in (\"").skip(1) {
-        let list = list.split(')').next().expect("a list");
-        let names = list.split(", ").map(|name| name.trim_matches('"'));
-        known.extend(names.filter(is_name).map(str::to_owned));
+    for rest in code.split("VIOLATION").skip(1) {
+        let list = rest.strip_prefix(" in (").or(rest.strip_prefix(" not in ("));
+        let names = list.and_then(|list| list.split(')').next()).unwrap_or_default().split(", ");
+        known.extend(names.filter(|name| !name.is_empty()).map(|name| name.trim_matches('"').to_owned()));
     }
     known
 }
@@ -195,4 +294,19 @@ fn the_ideal_wsgi_server_passes_everything() {
 #[test]
 fn each_violation_of_wsgi_is_found() {
     each_violation_is_found("wsgi", WSGI);
+}
+
+#[test]
+fn every_violation_of_the_asgi_server_is_listed() {
+    assert_eq!(known("ideal_asgi.py"), listed(ASGI));
+}
+
+#[test]
+fn the_ideal_asgi_server_passes_everything() {
+    passes_everything("asgi");
+}
+
+#[test]
+fn each_violation_of_asgi_is_found() {
+    each_violation_is_found("asgi", ASGI);
 }
