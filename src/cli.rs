@@ -5,7 +5,7 @@
 //! one report with those of the variables and of pyproject.toml. Nothing here prints or ends the process.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::builder::Styles;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -45,9 +45,36 @@ pub enum Command {
         target: String,
         /// For machines.
         json: bool,
+        /// The file of a contract to hold the target against.
+        contract: Option<PathBuf>,
         /// Where to import from.
         config: Config,
     },
+    /// Print a target's contract.
+    Contract {
+        /// `module:app` or the path of a manifest.
+        target: String,
+        /// Where to import from.
+        config: Config,
+    },
+}
+
+/// The target, where one object of JSON is asked for, whatever goes wrong: also for words that make no command.
+pub fn asks_for_json(args: &[OsString]) -> Option<String> {
+    let (command, words) = args.split_first()?;
+    let reports = command == "check" || command == "routes";
+    if !reports || !words.iter().any(|word| word == "--json") {
+        return None;
+    }
+    let mut target = "";
+    let mut is_value = false;
+    for word in words.iter().filter_map(|word| word.to_str()) {
+        if !is_value && target.is_empty() && !word.starts_with('-') {
+            target = word;
+        }
+        is_value = ["--app-dir", "--contract"].contains(&word);
+    }
+    Some(target.to_owned())
 }
 
 /// Reads the arguments (without the program's name) with this process's environment and pyproject.toml. An error is for standard
@@ -163,7 +190,11 @@ impl Words {
         match self.matches() {
             Some(("serve", _)) => Ok(Command::Serve { target, config }),
             Some(("routes", matches)) => Ok(Command::Routes { target, json: json(matches), config }),
-            Some(("check", matches)) => Ok(Command::Check { target, json: json(matches), config }),
+            Some(("check", matches)) => {
+                let contract = matches.get_one::<String>("contract").map(PathBuf::from);
+                Ok(Command::Check { target, json: json(matches), contract, config })
+            }
+            Some(("contract", _)) => Ok(Command::Contract { target, config }),
             _ => Err(ConfigError { text: command().render_help().to_string() }),
         }
     }
@@ -235,6 +266,9 @@ fn command() -> clap::Command {
     };
     // Clap would tell of a second target by its own report and stop.
     let surplus = || Arg::new("surplus").num_args(0..).hide(true);
+    let contract = Arg::new("contract").long("contract").value_name("FILE");
+    let contract =
+        contract.help("What `polygil contract` printed: fail when a route, a parameter or a budget differs from it");
     let json = Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON, on one line");
     let mut serve =
         clap::Command::new("serve").about("Serve an app until SIGTERM or SIGINT").arg(target()).arg(surplus());
@@ -276,7 +310,14 @@ fn command() -> clap::Command {
                 .about("Find every handler in a sub-interpreter; exit 0 when all are there, 1 when not, 2 when it could not run")
                 .arg(target()).arg(surplus())
                 .arg(from())
-                .arg(json),
+                .arg(json)
+                .arg(contract),
+        )
+        .subcommand(
+            clap::Command::new("contract")
+                .about("Print an app's contract: its routes with their parameters and time budgets, for check --contract")
+                .arg(target()).arg(surplus())
+                .arg(from()),
         )
 }
 

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::router::RouteSpec;
@@ -42,6 +42,53 @@ pub struct Report {
     pub ok: bool,
     /// In the order of registration.
     pub routes: Vec<Verdict>,
+    /// What kept it from running; none where it ran.
+    pub errors: Vec<Mistake>,
+    /// How it holds against a contract, where one is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contract: Option<Changes>,
+}
+
+/// What kept a command from running.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Mistake {
+    /// `module_not_found`, `import_failed`, `function_not_found`, `not_an_app`, `shadowed`, `route_conflict`, or `could_not_run`.
+    pub code: String,
+    /// What is wrong.
+    pub message: String,
+    /// Python's traceback, where something raised; else empty.
+    #[serde(default)]
+    pub traceback: Option<String>,
+}
+
+/// What differs between a contract and the target.
+#[derive(Debug, Clone, Serialize)]
+pub struct Changes {
+    /// The contract's file, as given.
+    pub file: String,
+    /// The differences, in the contract's order.
+    pub differences: Vec<Change>,
+}
+
+/// One difference.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Change {
+    /// `route_gone`, `route_new`, `handler`, `unreadable`, `timeout`, or `parameter_` with `gone`, `new`, `place`, `type`, `required`, `default`.
+    pub kind: String,
+    /// The route: method and path.
+    pub route: String,
+    /// What it was, and what it is.
+    pub message: String,
+}
+
+/// One line of JSON for a command that could not run.
+pub fn could_not_run(target: &str, errors: &[Mistake]) -> String {
+    serde_json::json!({ "target": target, "ok": false, "routes": [], "errors": errors }).to_string()
+}
+
+/// One line of JSON for a table of routes, which is JSON already.
+pub fn table_json(target: &str, routes: &str) -> String {
+    format!("{{\"target\":{},\"ok\":true,\"routes\":{routes},\"errors\":[]}}", Value::from(target))
 }
 
 impl Verdict {
@@ -72,7 +119,13 @@ impl Verdict {
 impl Report {
     /// The report of these verdicts.
     pub fn new(target: &str, routes: Vec<Verdict>) -> Self {
-        Self { target: target.into(), ok: routes.iter().all(Verdict::is_ok), routes }
+        let ok = routes.iter().all(Verdict::is_ok);
+        Self { target: target.into(), ok, routes, errors: Vec::new(), contract: None }
+    }
+
+    /// The report, held against a contract.
+    pub fn against(self, contract: Changes) -> Self {
+        Self { ok: self.ok && contract.differences.is_empty(), contract: Some(contract), ..self }
     }
 
     /// One line of JSON.
@@ -102,6 +155,18 @@ impl Report {
         let plural = if count == 1 { "" } else { "s" };
         writeln!(text, "{count} route{plural} in {}: {} ok, {failing} failing", self.target, count - failing)
             .expect("writing to a String does not fail");
+        if let Some(contract) = &self.contract {
+            let count = contract.differences.len();
+            let plural = if count == 1 { "" } else { "s" };
+            text.push_str(&format!("{count} difference{plural} from {}\n", contract.file));
+            for change in &contract.differences {
+                text.push_str(&format!("    {}: {}\n", change.route, change.message));
+            }
+            if count > 0 {
+                let write = format!("polygil contract {} > {}", self.target, contract.file);
+                text.push_str(&format!("    where they are meant, write it anew: {write}\n"));
+            }
+        }
         text
     }
 }

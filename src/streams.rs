@@ -11,6 +11,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd};
@@ -18,6 +19,9 @@ use rustix::stdio::{stderr, stdin, stdout};
 
 /// The first number that no standard stream has.
 pub const FIRST_FREE: i32 = 3;
+
+/// Standard output, while what is printed goes to standard error.
+static ASIDE: Mutex<Option<OwnedFd>> = Mutex::new(None);
 
 /// Set when the process was started without a standard output.
 static NO_STDOUT: AtomicBool = AtomicBool::new(false);
@@ -42,6 +46,24 @@ pub fn secure() -> io::Result<()> {
         let _stays_open = null.into_raw_fd();
     }
     Ok(())
+}
+
+/// Lets everything that is printed from now on go to standard error, until [`say`] has something to say: of a report for a machine, what an
+/// app prints while it is imported is no part.
+///
+/// # Errors
+/// There is no further descriptor.
+pub fn set_aside() -> io::Result<()> {
+    let kept = fcntl_dupfd_cloexec(stdout(), FIRST_FREE)?;
+    rustix::stdio::dup2_stdout(stderr())?;
+    *ASIDE.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+    Ok(())
+}
+
+/// Undoes [`set_aside`].
+fn bring_back() -> io::Result<()> {
+    let kept = ASIDE.lock().unwrap_or_else(PoisonError::into_inner).take();
+    Ok(kept.map_or(Ok(()), rustix::stdio::dup2_stdout)?)
 }
 
 /// Puts /dev/null in the place of a standard stream: what "closing" one means here. Other numbers are left alone.
@@ -82,6 +104,7 @@ pub fn has_stdout() -> bool {
 /// # Errors
 /// It is closed, its reader has gone, its disk is full. The message names the stream.
 pub fn say(text: &str) -> io::Result<()> {
+    bring_back()?;
     let written = if has_stdout() { write_whole(stdout(), text.as_bytes()) } else { Err(Errno::BADF.into()) };
     written.map_err(|error| io::Error::new(error.kind(), format!("standard output cannot be written: {error}")))
 }

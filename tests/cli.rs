@@ -42,7 +42,11 @@ fn routes_prints_the_table() {
     let (_, out, _) = said(&apps(), &["routes", "missing.toml", "--json"]);
     let routes: Value = serde_json::from_str(&out).expect("JSON");
     let first = json!({"method": "GET", "path": "/good", "module": "missing_parts", "function": "good", "origin": "missing.toml:3"});
-    assert_eq!((routes.as_array().map(Vec::len), &routes[0]), (Some(10), &first));
+    assert_eq!((routes["routes"].as_array().map(Vec::len), &routes["routes"][0]), (Some(10), &first));
+    assert_eq!(
+        (&routes["target"], &routes["ok"], &routes["errors"]),
+        (&json!("missing.toml"), &json!(true), &json!([]))
+    );
 }
 
 #[test]

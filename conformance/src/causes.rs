@@ -52,17 +52,25 @@ fn in_common(members: &[usize], traits: &[BTreeSet<String>]) -> Option<String> {
         if share < 0.6 || everywhere > traits.len() as f64 * 0.6 {
             continue;
         }
-        let score = share * precision;
+        // A topic says less than what its requests share.
+        let weight = if one.starts_with(TOPIC) { 0.7 } else { 1.0 };
+        let score = share * precision * weight;
         if best.is_none_or(|(most, _)| score > most) {
             best = Some((score, one));
         }
     }
-    best.filter(|(score, _)| *score >= 0.15).map(|(_, one)| one.clone())
+    best.filter(|(score, _)| *score >= 0.1).map(|(_, one)| one.clone())
 }
 
-/// What can be said of a case's first request.
+/// How the trait of a topic begins.
+const TOPIC: &str = "cases of ";
+
+/// What can be said of a case and its first request.
 fn traits_of(result: &CaseResult) -> BTreeSet<String> {
     let mut traits = BTreeSet::new();
+    if let Some((topic, _)) = result.id.rsplit_once('/') {
+        traits.insert(format!("{TOPIC}{topic}"));
+    }
     let sent = result.exchange.iter().flat_map(|(_, events)| events).find_map(|event| match event {
         Event::Sent(bytes) => Some(bytes),
         _ => None,
@@ -192,8 +200,8 @@ pub fn summary(results: &[CaseResult], causes_max: usize) -> String {
         let _ = writeln!(text, "\n  what failed alike, and what may be behind it");
     }
     for cause in causes.iter().take(causes_max) {
-        let common = cause.common.as_ref().map(|common| format!(" — {common}")).unwrap_or_default();
-        let _ = writeln!(text, "{}", cut(format!("  {:>4} × {}{common}", cause.ids.len(), cause.wrong)));
+        let common = cause.common.as_ref().map(|common| format!("{common}: ")).unwrap_or_default();
+        let _ = writeln!(text, "{}", cut(format!("  {:>4} × {common}{}", cause.ids.len(), cause.wrong)));
         let hint = cause.hint.map(|hint| format!("likely: {hint}; ")).unwrap_or_default();
         let _ = writeln!(text, "{}", cut(format!("         {hint}see {}", cause.ids[0])));
     }

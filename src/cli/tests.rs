@@ -15,7 +15,7 @@ fn commands_have_their_targets_and_options() {
     assert_eq!((target.as_str(), config.port, config.pin, config.debug), ("app:app", 0, false, true));
     assert_eq!(config.handler_timeout.as_secs(), 1);
     let command = read(&["check", "routes.toml", "--json", "--app-dir", "src"]);
-    let Ok(Command::Check { target, json, config }) = command else { panic!("{command:?}") };
+    let Ok(Command::Check { target, json, contract: None, config }) = command else { panic!("{command:?}") };
     assert_eq!((target.as_str(), json, config.app_dir.to_str()), ("routes.toml", true, Some("src")));
     assert!(matches!(read(&["routes", "a:b"]), Ok(Command::Routes { json: false, .. })));
     assert!(matches!(read(&["--help"]), Ok(Command::Help(_))));
@@ -120,6 +120,7 @@ fn the_help_is_worth_reading() {
         &["polygil", "serve", "--help"],
         &["polygil", "routes", "--help"],
         &["polygil", "check", "-h"],
+        &["polygil", "contract", "-h"],
     ] {
         // The width is fixed: clap would look for that of a terminal.
         let help = command().term_width(100).try_get_matches_from(words).expect_err("help comes as an error");

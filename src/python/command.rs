@@ -21,7 +21,7 @@ use crate::cli::{self, Command};
 use crate::config::Config;
 use crate::logging;
 use crate::manifest;
-use crate::report::{Report, Verdict};
+use crate::report::{self, Changes, Mistake, Report, Verdict};
 use crate::router::{RouteId, RouteSpec, Router};
 use crate::streams;
 
@@ -38,12 +38,25 @@ pub struct Stop {
     pub message: String,
     /// The process's exit code.
     pub code: i32,
+    /// The same for a machine, where it is more than the message.
+    pub mistakes: Vec<Mistake>,
 }
 
 impl Stop {
     /// Could not run, for this reason.
     pub fn could_not_run(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: COULD_NOT_RUN }
+        Self { message: message.into(), code: COULD_NOT_RUN, mistakes: Vec::new() }
+    }
+}
+
+impl Stop {
+    /// What went wrong, for a machine.
+    fn for_machines(&self) -> Vec<Mistake> {
+        if !self.mistakes.is_empty() {
+            return self.mistakes.clone();
+        }
+        let message = self.message.trim_end().to_owned();
+        vec![Mistake { code: "could_not_run".into(), message, traceback: None }]
     }
 }
 
@@ -64,15 +77,25 @@ pub struct Loaded {
 /// `polygil ARGS`: does what they say and gives the exit code.
 pub fn main(py: Python<'_>, args: &[OsString]) -> i32 {
     let secured = streams::secure().map_err(|error| Stop::could_not_run(error.to_string()));
-    let parsed = cli::parse_process(args).map_err(|error| Stop { message: error.text, code: COULD_NOT_RUN });
+    let parsed = cli::parse_process(args).map_err(|error| Stop::could_not_run(error.text));
+    let json = cli::asks_for_json(args);
+    if json.is_some() {
+        // Without a further descriptor nothing else can be done either, and that will be told.
+        let _ = streams::set_aside();
+    }
     let outcome = secured.and(parsed).and_then(|command| match command {
         Command::Help(text) | Command::Version(text) => say(py, &text).map(|()| OK),
         Command::Serve { target, config } => serve_target(py, &target, &config),
         Command::Routes { target, json, config } => routes(py, &target, json, &config),
-        Command::Check { target, json, config } => check(py, &target, json, &config),
+        Command::Check { target, json, contract, config } => check(py, &target, json, contract.as_deref(), &config),
+        Command::Contract { target, config } => contract(py, &target, &config),
     });
     outcome.unwrap_or_else(|stop| {
         logging::flush(serve::LOG_PATIENCE);
+        if let Some(target) = &json {
+            // Where it cannot be written, the exit code says enough.
+            let _ = say(py, &format!("{}\n", report::could_not_run(target, &stop.for_machines())));
+        }
         streams::complain(&stop.message);
         stop.code
     })
@@ -94,15 +117,60 @@ fn serve_target(py: Python<'_>, target: &str, config: &Config) -> Result<i32, St
 fn routes(py: Python<'_>, target: &str, json: bool, config: &Config) -> Result<i32, Stop> {
     let loaded = load(py, target, config, true)?;
     let routes = loaded.router.routes();
-    let text = if json { format!("{}\n", cli::routes_json(routes)) } else { cli::routes_text(routes) };
+    let text = match json {
+        true => format!("{}\n", report::table_json(target, &cli::routes_json(routes))),
+        false => cli::routes_text(routes),
+    };
     say(py, &text).map(|()| OK)
 }
 
-fn check(py: Python<'_>, target: &str, json: bool, config: &Config) -> Result<i32, Stop> {
+fn check(py: Python<'_>, target: &str, json: bool, contract: Option<&Path>, config: &Config) -> Result<i32, Stop> {
+    let kept = contract.map(|file| {
+        let text = std::fs::read_to_string(file);
+        text.map(|text| (file, text)).map_err(|error| Stop::could_not_run(format!("{}: {error}", file.display())))
+    });
+    let kept = kept.transpose()?;
     let loaded = load(py, target, config, true)?;
-    let report = check_loaded(py, target, loaded)?;
+    let rows = cli::routes_json(loaded.router.routes());
+    let mut report = check_loaded(py, target, loaded)?;
+    if let Some((file, kept)) = kept {
+        report = report.against(changes(py, file, &kept, &rows)?);
+    }
     say(py, &if json { format!("{}\n", report.json()) } else { report.text() })?;
     Ok(if report.ok { OK } else { FAILED })
+}
+
+/// Prints the contract; of an app whose handlers are not all there, none.
+fn contract(py: Python<'_>, target: &str, config: &Config) -> Result<i32, Stop> {
+    let loaded = load(py, target, config, false)?;
+    let text = contract_of(py, &cli::routes_json(loaded.router.routes()))?;
+    let value: Value = serde_json::from_str(&text).map_err(|error| Stop::could_not_run(error.to_string()))?;
+    let routes = value["routes"].as_array().map_or(&[][..], Vec::as_slice);
+    let lost: Vec<&str> = routes
+        .iter()
+        .filter(|route| !route["unreadable"].is_null())
+        .filter_map(|route| route["handler"].as_str())
+        .collect();
+    if !lost.is_empty() {
+        let message = format!("no contract: {} cannot be read; `polygil check {target}` says why", lost.join(", "));
+        return Err(Stop { code: FAILED, ..Stop::could_not_run(message) });
+    }
+    say(py, &format!("{text}\n")).map(|()| OK)
+}
+
+/// The contract of a table.
+fn contract_of(py: Python<'_>, rows: &str) -> Result<String, Stop> {
+    Ok(py.import("polygil._contract")?.call_method1("contract", (rows,))?.extract()?)
+}
+
+/// What differs between the contract in a file and the table.
+fn changes(py: Python<'_>, file: &Path, kept: &str, rows: &str) -> Result<Changes, Stop> {
+    let now = contract_of(py, rows)?;
+    let wrong = |error: PyErr| Stop::could_not_run(format!("{}: {}", file.display(), error.value(py)));
+    let found: String =
+        py.import("polygil._contract")?.call_method1("changes", (kept, now)).map_err(wrong)?.extract()?;
+    let differences = serde_json::from_str(&found).map_err(|error| Stop::could_not_run(error.to_string()))?;
+    Ok(Changes { file: file.display().to_string(), differences })
 }
 
 /// Resolves every handler in a sub-interpreter that is made for it.
@@ -173,15 +241,7 @@ pub struct Described {
     module: Option<String>,
     attribute: Option<String>,
     routes: Vec<RouteSpec>,
-    errors: Vec<LoadError>,
-}
-
-#[derive(Deserialize)]
-struct LoadError {
-    code: String,
-    message: String,
-    #[serde(default)]
-    traceback: Option<String>,
+    errors: Vec<Mistake>,
 }
 
 /// Loads a target: `module:app`, or a manifest. `collect` keeps routes that no other interpreter can reach, to report them.
@@ -207,25 +267,38 @@ pub fn parse_described(text: &str) -> Result<Described, Stop> {
 
 /// The router of a description, or all that is wrong with it.
 pub fn table(described: Described, collect: bool) -> Result<Loaded, Stop> {
-    let mut mistakes: Vec<String> = described
-        .errors
-        .into_iter()
-        .map(|error| {
-            let traceback =
-                error.traceback.filter(|text| !text.is_empty()).map(|text| format!("\n{}", text.trim_end()));
-            format!("{}: {}{}", error.code, error.message, traceback.unwrap_or_default())
-        })
-        .collect();
+    let mut mistakes = described.errors;
     if !collect {
         let unreachable = described.routes.iter().filter_map(|route| Some((route, route.unreachable.as_ref()?)));
-        mistakes.extend(unreachable.map(|(route, reason)| format!("{}: {reason}", route.origin)));
+        mistakes.extend(unreachable.map(|(route, reason)| Mistake {
+            code: String::new(),
+            message: format!("{}: {reason}", route.origin),
+            traceback: None,
+        }));
     }
-    match Router::build(described.routes) {
-        Ok(router) if mistakes.is_empty() => Ok(Loaded { router, app: described.module.zip(described.attribute) }),
-        Ok(_) => Err(Stop::could_not_run(mistakes.join("\n"))),
-        Err(errors) => {
-            mistakes.extend(errors.iter().map(ToString::to_string));
-            Err(Stop::could_not_run(mistakes.join("\n")))
+    let errors = match Router::build(described.routes) {
+        Ok(router) if mistakes.is_empty() => {
+            return Ok(Loaded { router, app: described.module.zip(described.attribute) });
+        }
+        Ok(_) => Vec::new(),
+        Err(errors) => errors,
+    };
+    let told = |mistake: &Mistake| {
+        let traceback = mistake.traceback.as_ref().filter(|text| !text.is_empty());
+        let traceback = traceback.map(|text| format!("\n{}", text.trim_end())).unwrap_or_default();
+        let code = if mistake.code.is_empty() { String::new() } else { format!("{}: ", mistake.code) };
+        format!("{code}{}{traceback}", mistake.message)
+    };
+    let mut lines: Vec<String> = mistakes.iter().map(told).collect();
+    for mistake in &mut mistakes {
+        if mistake.code.is_empty() {
+            mistake.code = "unreachable".into();
         }
     }
+    for error in errors {
+        let message = error.to_string();
+        lines.push(message.clone());
+        mistakes.push(Mistake { code: "route_conflict".into(), message, traceback: None });
+    }
+    Err(Stop { mistakes, ..Stop::could_not_run(lines.join("\n")) })
 }

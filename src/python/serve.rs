@@ -282,7 +282,7 @@ fn start_failure(target: &str, router: &crate::router::Router, error: StartError
         StartError::Failed(message) => message,
         StartError::Interrupted => "stopped by a signal before every worker was ready".into(),
     };
-    Stop { message, code: FAILED }
+    Stop { code: FAILED, ..Stop::could_not_run(message) }
 }
 
 /// A target in the ready line; the table of an App object is just that.
