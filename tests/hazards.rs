@@ -139,6 +139,55 @@ fn a_library_that_refuses_sub_interpreters_is_named_with_the_line_that_imports_i
     assert!(text.contains("ways out:"), "{text}");
 }
 
+/// PEP 810: what says `lazy import` is imported at its first use, so that a refusal would show in a request. A check imports it at once.
+#[test]
+fn a_lazy_import_that_refuses_is_found_by_check_and_harms_no_other_request() {
+    if python("import sys; print(sys.version_info >= (3, 15))").1.trim() != "True" {
+        println!("skipped: lazy imports are new in CPython 3.15");
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let app = r#"
+lazy import faulthandler
+lazy from colorsys import rgb_to_yiq
+
+import sys
+from polygil import App
+
+app = App()
+
+@app.get("/loaded")
+def loaded() -> bool:
+    return "colorsys" in sys.modules
+
+@app.get("/load")
+def load() -> list[float]:
+    return list(rgb_to_yiq(0, 0, 0))
+
+@app.get("/refused")
+def refused() -> bool:
+    return faulthandler.is_enabled()
+"#;
+    std::fs::write(directory.path().join("lazy_app.py"), app).expect("written");
+
+    let output = common::run(directory.path(), &["check", "lazy_app:app"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("library: faulthandler") && text.contains("lazy_app.py:2"), "{text}");
+
+    let server = Server::start_in(directory.path(), "lazy_app:app", &["--workers", "1", "--debug"]);
+    assert_eq!(server.get("/loaded").text(), "false");
+    assert_eq!(server.get("/load").text(), "[0.0,0.0,0.0]");
+    assert_eq!(server.get("/loaded").text(), "true");
+    let answer = server.get("/refused");
+    assert_eq!((answer.status, answer.json()["error"].as_str()), (500, Some("handler_raised")));
+    let message = "ImportError: module faulthandler does not support loading in subinterpreters";
+    assert_eq!(answer.json()["message"].as_str(), Some(message));
+    assert_eq!(server.get("/load").text(), "[0.0,0.0,0.0]");
+    let (status, log) = server.stop();
+    assert!(status.success(), "{log}");
+}
+
 /// The process that ends while sub-interpreters are left warns and hangs in finalization (3.14).
 #[test]
 fn python_goes_on_and_ends_well_after_a_server() {

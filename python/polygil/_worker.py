@@ -52,6 +52,13 @@ def bootstrap(sys_path: list[str], argv: list[str]) -> None:
     collect_mistakes(True)
 
 
+def import_eagerly() -> None:
+    """Import at once what says `lazy import` (PEP 810): a check has to see whether it loads. Before 3.15 there is nothing to do."""
+    set_filter = getattr(sys, "set_lazy_imports_filter", None)
+    if set_filter is not None:
+        set_filter(lambda importer, name, fromlist: False)
+
+
 def _refused(name: str, why: str) -> Callable[..., Any]:
     def refuse(*_: object) -> Any:
         raise RuntimeError(f"{name}() {why} and is refused in a sub-interpreter")

@@ -176,7 +176,7 @@ fn changes(py: Python<'_>, file: &Path, kept: &str, rows: &str) -> Result<Change
 /// Resolves every handler in a sub-interpreter that is made for it.
 fn check_loaded(py: Python<'_>, target: &str, loaded: Loaded) -> Result<Report, Stop> {
     let router = Arc::new(loaded.router);
-    let setup = setup(py, Arc::clone(&router), loaded.app)?;
+    let setup = Setup { eager_imports: true, ..setup(py, Arc::clone(&router), loaded.app)? };
     let in_interpreter = move || {
         // SAFETY: main is prepared by `setup` and waits for this thread below; the thread is new.
         let mut interpreter = unsafe { Interpreter::create() }.map_err(|error| error.to_string())?;
@@ -227,6 +227,7 @@ pub fn setup(py: Python<'_>, router: Arc<Router>, app: Option<(String, String)>)
         sys_path: sys.getattr("path")?.extract()?,
         argv: sys.getattr("argv")?.extract()?,
         lazy: false,
+        eager_imports: false,
         debug: false,
         handler_timeout: Config::default().handler_timeout,
         request_id_prefix: String::new(),

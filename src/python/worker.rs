@@ -44,6 +44,8 @@ pub struct Setup {
     pub argv: Vec<String>,
     /// Serve what does not resolve with its 5xx instead of failing the start.
     pub lazy: bool,
+    /// Import at once what says `lazy import` (PEP 810, CPython 3.15): whether it loads is what a check is asked.
+    pub eager_imports: bool,
     /// Put message and traceback into 5xx answers.
     pub debug: bool,
     /// The budget of routes that set none.
@@ -152,6 +154,9 @@ fn bootstrap<'i>(gil: Gil<'i>, setup: &Setup) -> PyResult<'i, ()> {
     sys.attr(c"path")?.call_method(c"extend", &[&list(&setup.sys_path)?])?;
     let worker = gil.import(c"polygil._worker")?;
     worker.call_method(c"bootstrap", &[&list(&setup.sys_path)?, &list(&setup.argv)?])?;
+    if setup.eager_imports {
+        worker.call_method(c"import_eagerly", &[])?;
+    }
     Ok(())
 }
 
