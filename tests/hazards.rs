@@ -181,8 +181,8 @@ def refused() -> bool:
     assert_eq!(server.get("/loaded").text(), "true");
     let answer = server.get("/refused");
     assert_eq!((answer.status, answer.json()["error"].as_str()), (500, Some("handler_raised")));
-    let message = "ImportError: module faulthandler does not support loading in subinterpreters";
-    assert_eq!(answer.json()["message"].as_str(), Some(message));
+    let message = answer.json()["message"].as_str().unwrap_or_default().to_owned();
+    assert!(message.starts_with("ImportError") && message.contains("faulthandler"), "{message}");
     assert_eq!(server.get("/load").text(), "[0.0,0.0,0.0]");
     let (status, log) = server.stop();
     assert!(status.success(), "{log}");

@@ -8,7 +8,7 @@
 //! - `faults`: handlers that do their worst, and what the other workers' requests notice.
 //!
 //! Each prints a table. What is a rule (every refusal is a clean 503, nothing is lost, memory stays bounded) fails the run; what
-//! is a speed is only told. `make build` first.
+//! is a speed is only told. `make build PROFILE=dist` first: what `make build` leaves otherwise is not what is installed.
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
@@ -19,7 +19,20 @@ mod flood;
 mod load;
 mod tail;
 
+/// Whether `make build` has left what is installed, and not the quicker build for development: the newest of its stamps says so.
+fn is_as_installed() -> bool {
+    let built = |profile: &str| {
+        let stamp = common::root().join(".venv").join(format!("built-{profile}"));
+        std::fs::metadata(stamp).and_then(|metadata| metadata.modified()).ok()
+    };
+    std::env::var_os("POLYGIL_BIN").is_some() || built("dist") > built("develop")
+}
+
 fn main() {
+    assert!(
+        is_as_installed(),
+        "the development build is no measure: make build PROFILE=dist, or POLYGIL_BIN=/path/to/polygil"
+    );
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let number = |default: u64| arguments.get(1).map_or(default, |text| text.parse().expect("a whole number"));
     match arguments.first().map(String::as_str) {
