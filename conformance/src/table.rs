@@ -1,5 +1,6 @@
 //! The comparison: cases down, servers across, as Markdown for the repository and as HTML with the reason behind each cell.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -108,15 +109,29 @@ pub fn markdown(columns: &[Column], date: &str) -> String {
     text
 }
 
-/// The table as one HTML page without scripts; a cell's title says what was broken.
+/// Where a page in docs/generated finds the suite's files.
+const FILES_FROM_PAGE: &str = "../../conformance/";
+
+/// The table as one HTML page without scripts: boxes to show only what differs, what fails, or one suite; each case links to itself and to
+/// its file, and a cell that did not pass opens to what was broken.
 pub fn html(columns: &[Column], date: &str) -> String {
     let mut text = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>Cases and servers, {date}</title>\n<style>\n\
          body {{ font: 14px/1.4 sans-serif; margin: 2em }}\ntable {{ border-collapse: collapse }}\n\
          td, th {{ border: 1px solid #ccc; padding: .15em .5em; text-align: left }}\nth {{ position: sticky; top: 0; background: #eee }}\n\
          .ok {{ background: #dfd }} .lenient {{ background: #efd }} .unimplemented {{ background: #eee }}\n\
-         .failed {{ background: #fbb }} .ok, .lenient, .unimplemented, .failed {{ text-align: center }}\n</style>\n\
-         <h1>Cases and servers, {date}</h1>\n<p>{LEGEND}. Point at a cell to see what was broken.</p>\n<table>\n<tr><th>passed"
+         .failed {{ background: #fbb }} .ok, .lenient, .unimplemented, .failed {{ text-align: center }}\n\
+         summary {{ cursor: pointer }} details p {{ max-width: 24em; text-align: left; margin: .3em }}\n\
+         body:has(#differ:checked) tr.alike, body:has(#failing:checked) tr.passing {{ display: none }}\n"
+    );
+    let suites: BTreeSet<&str> = rows(columns).iter().map(|row| row[0].suite.as_str()).collect();
+    for suite in &suites {
+        let _ = writeln!(text, "body:has(#only-{suite}:checked) tr.case:not(.suite-{suite}) {{ display: none }}");
+    }
+    let _ = write!(
+        text,
+        "</style>\n\
+         <h1>Cases and servers, {date}</h1>\n<p>{LEGEND}. Open a cell to see what was broken.</p>\n<table>\n<tr><th>passed"
     );
     for column in columns {
         let _ = write!(text, "<th>{} {}", escaped(&column.run.server), escaped(&column.version));
@@ -125,7 +140,15 @@ pub fn html(columns: &[Column], date: &str) -> String {
     for (name, cells) in sums(columns) {
         let _ = writeln!(text, "<tr><td>{name}<td>{}", cells.join("<td>"));
     }
-    text.push_str("</table>\n<h2>Each case</h2>\n<table>\n<tr><th>case<th>rule<th>level<th>source");
+    text.push_str(
+        "</table>\n<h2>Each case</h2>\n<form>Show only <label><input type=checkbox id=differ> what differs</label> ",
+    );
+    text.push_str("<label><input type=checkbox id=failing> what fails somewhere</label>; of ");
+    text.push_str("<label><input type=radio name=suite checked> all suites</label>");
+    for suite in &suites {
+        let _ = write!(text, " <label><input type=radio name=suite id=only-{suite}> {suite}</label>");
+    }
+    text.push_str("</form>\n<table>\n<tr><th>case<th>rule<th>level<th>source");
     for column in columns {
         let _ = write!(text, "<th>{}", escaped(&column.run.server));
     }
@@ -134,16 +157,24 @@ pub fn html(columns: &[Column], date: &str) -> String {
         let case = row[0];
         let level = case.level.name();
         let (id, title, source) = (escaped(&case.id), escaped(&case.title), escaped(&case.source));
-        let _ = write!(text, "<tr id=\"{id}\"><td>{id}<td>{title}<td>{level}<td>{source}");
+        let alike = if row.iter().all(|result| result.verdict == case.verdict) { " alike" } else { "" };
+        let passing = if row.iter().all(|result| result.verdict.passes()) { " passing" } else { "" };
+        let (suite, file, line) = (&case.suite, escaped(&case.file), case.line);
+        let _ = write!(
+            text,
+            "<tr id=\"{id}\" class=\"case suite-{suite}{alike}{passing}\"><td><a href=\"#{id}\">{id}</a>\
+             <td><a href=\"{FILES_FROM_PAGE}{file}#L{line}\">{title}</a><td>{level}<td>{source}"
+        );
         for result in row {
             let reasons: String = result.reasons.join("; ").chars().take(300).collect();
-            let _ = write!(
-                text,
-                "<td class={} title=\"{}\">{}",
-                result.verdict.name(),
-                escaped(&reasons),
-                mark(result.verdict)
-            );
+            let (name, mark, reasons) = (result.verdict.name(), mark(result.verdict), escaped(&reasons));
+            let _ = match reasons.as_str() {
+                "" => write!(text, "<td class={name}>{mark}"),
+                _ => write!(
+                    text,
+                    "<td class={name} title=\"{reasons}\"><details><summary>{mark}</summary><p>{reasons}</p></details>"
+                ),
+            };
         }
         text.push('\n');
     }
@@ -158,6 +189,46 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn column(server: &str, verdicts: [Verdict; 2]) -> Column {
+        let result = |(number, verdict): (usize, Verdict)| CaseResult {
+            id: format!("http/t/{number}"),
+            file: "cases/http/t.toml".into(),
+            line: 7 + number,
+            suite: "http".into(),
+            title: "a < b".into(),
+            level: Level::Must,
+            source: String::new(),
+            verdict,
+            reasons: if verdict.passes() { Vec::new() } else { vec!["the status is <200>".into()] },
+            ending: crate::client::Ending::Open,
+            exchange: Vec::new(),
+            answers: Vec::new(),
+            took_ms: 0,
+            known: None,
+        };
+        let results = verdicts.into_iter().enumerate().map(result).collect();
+        Column { run: Run { server: server.into(), results, stale: Vec::new() }, version: "1".into() }
+    }
+
+    #[test]
+    fn the_page_filters_links_and_gives_reasons_without_scripts() {
+        let columns = [column("a", [Verdict::Ok, Verdict::Failed]), column("b", [Verdict::Ok, Verdict::Ok])];
+        let page = html(&columns, "2026-11-28");
+        assert!(page.contains("<tr id=\"http/t/0\" class=\"case suite-http alike passing\">"), "{page}");
+        assert!(
+            page.contains("<tr id=\"http/t/1\" class=\"case suite-http\"><td><a href=\"#http/t/1\">http/t/1</a>"),
+            "{page}"
+        );
+        assert!(page.contains("<a href=\"../../conformance/cases/http/t.toml#L8\">a &lt; b</a>"), "{page}");
+        assert!(page.contains("<details><summary>✗</summary><p>the status is &lt;200&gt;</p></details>"), "{page}");
+        for control in
+            ["id=differ", "id=failing", "id=only-http", "body:has(#only-http:checked) tr.case:not(.suite-http)"]
+        {
+            assert!(page.contains(control), "{control}");
+        }
+        assert!(!page.contains("<script"), "{page}");
+    }
 
     #[test]
     fn days_are_dates() {

@@ -273,3 +273,47 @@ fn interrupted_it_ends_what_it_started_and_is_128_and_the_signal() {
         }
     }
 }
+
+#[test]
+fn each_report_has_what_failed_with_its_place_and_its_bytes() {
+    let suite = suite(CASES);
+    let url = format!("http://{}", serve(wrong));
+    let path = |name: &str| suite.path().join(name).display().to_string();
+    let output = command(suite.path())
+        .args(["run", "--url", &url, "--github", "--json", &path("r.json"), "--sarif", &path("r.sarif")])
+        .output()
+        .expect("the program runs");
+    let said = text_of(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let line =
+        "::error file=cases/own/root.toml,line=15,title=own/root/other::the other path says hello: the content is";
+    assert!(said.contains(line), "{said}");
+    let read = |name: &str| -> serde_json::Value {
+        serde_json::from_str(&std::fs::read_to_string(suite.path().join(name)).expect("a report")).expect("JSON")
+    };
+    let (json, sarif) = (read("r.json"), read("r.sarif"));
+    let events = &json["cases"]["own/root/other"]["exchange"][0]["events"];
+    assert!(events[0]["sent"].as_str().is_some_and(|sent| sent.starts_with("GET /other HTTP/1.1\r\n")), "{events}");
+    assert_eq!(events[1]["received"], "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbye");
+    assert_eq!(events[1]["bytes"], 41);
+    let found = &sarif["runs"][0]["results"][0];
+    assert_eq!(
+        (&sarif["version"], &found["ruleId"], &found["level"]),
+        (&"2.1.0".into(), &"own/root/other".into(), &"error".into())
+    );
+    let place = &found["locations"][0]["physicalLocation"];
+    assert_eq!(
+        (&place["artifactLocation"]["uri"], &place["region"]["startLine"]),
+        (&"cases/own/root.toml".into(), &15.into())
+    );
+}
+
+#[test]
+fn a_run_that_fails_fast_begins_no_further_case() {
+    let suite = suite(&CASES.replace("GET /\"", "GET /first\""));
+    let url = format!("http://{}", serve(wrong));
+    let output = command(suite.path()).args(["run", "--url", &url, "--fail-fast", "--jobs", "1"]).output();
+    let output = output.expect("the program runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text_of(&output).contains("0 of 1 cases passed"), "{}", text_of(&output));
+}
