@@ -118,9 +118,10 @@ options! {
         placement: Placement = "idle-first", kinds::placement, Some("POLICY"), "Which worker gets a request: round-robin, least-loaded or idle-first.";
         handler_timeout: Duration = "30s", kinds::duration, Some("TIME"), "How long a handler may run until its answer, or the next piece of its content, is there, unless its route says otherwise; then it is interrupted and the client gets 504.";
         interrupt_grace: Duration = "500ms", kinds::duration_or_zero, Some("TIME"), "How long an interrupted handler may take to end before its worker is replaced.";
-        max_replacements: usize = "8", kinds::count, Some("N"), "Lost workers that are replaced in the server's life; at the next one it stops and exits non-zero.";
+        max_replacements: usize = "32", kinds::count, Some("N"), "Lost workers that are replaced within the time of --replacement-window; at the next one it stops and exits non-zero.";
+        replacement_window: Duration = "10m", kinds::duration, Some("TIME"), "The time within which --max-replacements counts.";
         queue_timeout: Duration = "30s", kinds::duration, Some("TIME"), "How long a request may wait for a worker, unless its route says otherwise; then it is refused with 503.";
-        drain_timeout: Duration = "30s", kinds::duration_or_zero, Some("TIME"), "After SIGTERM or SIGINT, how long requests in flight may take.";
+        drain_timeout: Duration = "30s", kinds::duration_or_zero, Some("TIME"), "After SIGTERM or SIGINT, how long requests in flight, and then hooks, threads and exit functions, may take.";
     }
     "Limits of a connection" {
         head_timeout: Duration = "10s", kinds::duration, Some("TIME"), "From the first byte of a request's head to its last: 408 after it.";

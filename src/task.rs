@@ -150,4 +150,8 @@ pub struct WorkersNow {
     pub interrupted: u64,
     /// Workers that were lost and replaced.
     pub replaced: u64,
+    /// How many may be replaced now, before the server stops instead.
+    pub replacements_left: u64,
+    /// Interpreters of replaced workers that are still there: a handler that never came back, or daemon threads.
+    pub interpreters_left: u64,
 }

@@ -48,7 +48,6 @@ fn what_isolation_forbids_is_an_exception_in_the_handler_and_no_more() {
     for (target, error) in [
         ("/fork", "RuntimeError: fork not supported for isolated subinterpreters"),
         ("/exec", "RuntimeError: exec not supported for isolated subinterpreters"),
-        ("/daemon", "RuntimeError: daemon threads are disabled in this (sub)interpreter"),
         ("/signal", "ValueError: signal only works in main thread of the main interpreter"),
         // It makes frame objects for the threads of all interpreters: main aborts when it frees its own ("munmap_chunk()").
         (
@@ -82,7 +81,7 @@ fn a_thread_below_threading_that_never_ends_does_not_abort_the_process() {
     assert_eq!(server.get("/thread/raw").text(), "started");
     let (status, log) = server.stop();
     assert!(log.contains("keep the worker's interpreter alive"), "{log}");
-    assert_eq!(status.code(), Some(1), "left behind, so not finalized, and said so:\n{log}");
+    assert_eq!(status.code(), Some(0), "left alive, as a script's end would leave it, and nothing is lost:\n{log}");
 }
 
 /// CPython's own recursion limit must come before the end of the stack: with Rust's default of 2 MiB it does not.

@@ -19,12 +19,16 @@ from __future__ import annotations
 
 import sys
 
+from polygil._traceback import describe, is_machinery, summary
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Any
 
     type Report = dict[str, Any]
+
+# Lines of an import chain: the last ones, which lead to the failure.
+CHAIN_LINES = 100
 
 # CPython's words (Python/import.c), the same from 3.12 to 3.14; the module's full name stands before them.
 _REFUSAL = "does not support loading in subinterpreters"
@@ -51,53 +55,21 @@ def short_report(message: str, *, advice: list[str] | None = None) -> Report:
 
 def failure_report(error: BaseException, what: str) -> Report:
     """Return the report of an exception; `what` says what was tried: "importing app failed"."""
-    message = f"{what}: {_in_one_line(error)}"
+    message = f"{what}: {summary(error)}"
     report = short_report(message)
-    report["traceback"] = format_traceback(error)
-    report["import_chain"] = [_entry(file, line) for file, line in _lines(error)]
+    report["traceback"] = describe(error, False)[1]
+    report["import_chain"] = [_entry(file, line) for file, line in _lines(error)[-CHAIN_LINES:]]
     refused = _refused_module(error)
     if refused is not None:
         _explain_refusal(report, what, refused)
     return report
 
 
-def format_traceback(error: BaseException) -> str:
-    """Return the traceback as Python prints it, without polygil's and the import machinery's frames at the top."""
-    from traceback import TracebackException
-
-    try:
-        formatted = TracebackException(type(error), error, _own_frames(error.__traceback__))
-        return "".join(formatted.format())
-    except Exception:  # an exception whose __str__ raises, say
-        return f"{type(error).__name__}: (the traceback cannot be formatted)\n"
-
-
-def _in_one_line(error: BaseException) -> str:
-    try:
-        text = " ".join(str(error).split())
-    except Exception:
-        text = ""
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _is_machinery(file: str) -> bool:
-    return file.startswith(("<frozen importlib", _PACKAGE))
-
-
-_PACKAGE = __file__.rpartition("/")[0] + "/"
-
-
-def _own_frames(traceback: TracebackType | None) -> TracebackType | None:
-    while traceback is not None and _is_machinery(traceback.tb_frame.f_code.co_filename):
-        traceback = traceback.tb_next
-    return traceback
-
-
 def _causes(error: BaseException) -> list[BaseException]:
     """Return the exception and what it came from, nearest first, as a traceback would show them."""
     chain: list[BaseException] = []
     current: BaseException | None = error
-    while current is not None and not any(current is seen for seen in chain):
+    while current is not None and len(chain) < CHAIN_LINES and not any(current is seen for seen in chain):
         chain.append(current)
         # `raise … from None` hides the context from a reader; a refusal in it is still the reason.
         current = current.__cause__ or current.__context__
@@ -112,7 +84,7 @@ def _lines(error: BaseException) -> list[tuple[str, int]]:
         traceback = cause.__traceback__
         while traceback is not None:
             file = traceback.tb_frame.f_code.co_filename
-            if not _is_machinery(file):
+            if not is_machinery(file):
                 found.append((file, traceback.tb_lineno))
             traceback = traceback.tb_next
         # A cause's frames start where it was caught: at a frame of the exception that replaced it. Continue from there.

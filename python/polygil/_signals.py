@@ -79,25 +79,3 @@ class Signals:
 
 def _stays_ignored(number: int) -> bool:
     return number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
-
-
-def leave_unfinalized() -> None:
-    """Let the process end without finalizing Python: an interpreter is left in which a thread still runs.
-
-    Finalizing under it is undefined behaviour (CPython 3.13) or hangs (3.14), so the exit functions that were registered
-    before run no more, and the exit code is 1.
-    """
-    import atexit
-
-    atexit.register(_leave)
-
-
-def _leave() -> None:
-    import sys
-
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (AttributeError, OSError, ValueError):  # closed, or not there at all
-            pass
-    os._exit(1)

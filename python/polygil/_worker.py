@@ -15,13 +15,14 @@ import sys
 
 from polygil._app import App, collect_mistakes
 from polygil._errors import SignatureError
-from polygil._report import failure_report, format_traceback, short_report
+from polygil._leave import name_exit_functions, name_thread
+from polygil._report import failure_report, short_report
 from polygil._signature import inspect_handler
+from polygil._traceback import called_by
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
     from typing import Any
 
     from polygil._signature import Plan
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 GC_THRESHOLD = 50_000
 
 
-def bootstrap(sys_path: list[str], argv: list[str]) -> None:
-    """Give this interpreter main's import path and arguments; the first call in a worker.
+def bootstrap(sys_path: list[str], argv: list[str], thread_name: str | None = None) -> None:
+    """Give this interpreter main's import path and arguments, and its thread a name; the first call in a worker.
 
     From here on registering an unreachable handler records the reason instead of raising: main has decided already
     whether that is fatal, and one such route must not take the module's other handlers with it.
@@ -49,6 +50,9 @@ def bootstrap(sys_path: list[str], argv: list[str]) -> None:
     # These end the process, and with it every other worker and its requests, without a word in the log.
     os._exit = _refused("os._exit", "would end every worker, not just the handler,")
     os.abort = _refused("os.abort", "would end every worker, not just the handler,")
+    if thread_name is not None:
+        name_thread(thread_name)
+        name_exit_functions()
     collect_mistakes(True)
 
 
@@ -128,18 +132,6 @@ def after_import() -> None:
     gc.set_threshold(GC_THRESHOLD)
 
 
-def format_exception(error: BaseException) -> str:
-    """Return what Python would print of an exception that a handler raised, for the log and for `--debug`."""
-    return format_traceback(error)
-
-
-def stack_of(frame: FrameType) -> str:
-    """Return where a thread is, given its innermost frame: the innermost call comes last."""
-    from traceback import format_stack
-
-    return "".join(format_stack(frame))
-
-
 def report_text(reports: Report | list[Report]) -> str:
     """Return the reports of failed hooks as text for the log."""
     texts = [reports] if isinstance(reports, dict) else reports
@@ -211,3 +203,8 @@ def _name(hook: Any) -> str:
 
 def _article(noun: str) -> str:
     return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
+
+
+# The stack of a hook that does not end says which one it is, were it a function of C without a frame.
+for _runs_hooks in (startup, shutdown):
+    called_by[_runs_hooks.__code__] = ("hook", lambda frame: _name(frame.f_locals.get("hook")))

@@ -6,11 +6,14 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::ending;
 use super::ffi::Gil;
 use super::handler::Unresolved;
 use super::interpreter::{self, Interpreter, STACK_BYTES};
@@ -31,6 +34,9 @@ pub const OK: i32 = 0;
 pub const FAILED: i32 = 1;
 /// Bad options, no such app, no such address: nothing was tried.
 pub const COULD_NOT_RUN: i32 = 2;
+
+/// How long threads that importing an app has started may go on after a command is done.
+const IMPORTED_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A command that ends early: what to print on stderr, and the exit code.
 pub struct Stop {
@@ -90,7 +96,7 @@ pub fn main(py: Python<'_>, args: &[OsString]) -> i32 {
         Command::Check { target, json, contract, config } => check(py, &target, json, contract.as_deref(), &config),
         Command::Contract { target, config } => contract(py, &target, &config),
     });
-    outcome.unwrap_or_else(|stop| {
+    let code = outcome.unwrap_or_else(|stop| {
         logging::flush(serve::LOG_PATIENCE);
         if let Some(target) = &json {
             // Where it cannot be written, the exit code says enough.
@@ -98,7 +104,10 @@ pub fn main(py: Python<'_>, args: &[OsString]) -> i32 {
         }
         streams::complain(&stop.message);
         stop.code
-    })
+    });
+    // What importing the app has begun is no reason for a command not to end.
+    ending::main_ends(py, code, code, Instant::now() + IMPORTED_PATIENCE, || false);
+    code
 }
 
 /// Writes to standard output, after what the app has printed there.
@@ -177,22 +186,40 @@ fn changes(py: Python<'_>, file: &Path, kept: &str, rows: &str) -> Result<Change
 fn check_loaded(py: Python<'_>, target: &str, loaded: Loaded) -> Result<Report, Stop> {
     let router = Arc::new(loaded.router);
     let setup = Setup { eager_imports: true, ..setup(py, Arc::clone(&router), loaded.app)? };
+    let (said, checked) = channel();
+    let (ended, over) = channel();
     let in_interpreter = move || {
-        // SAFETY: main is prepared by `setup` and waits for this thread below; the thread is new.
-        let mut interpreter = unsafe { Interpreter::create() }.map_err(|error| error.to_string())?;
-        let missing = interpreter.run(|gil| match worker::resolve_all(gil, &setup) {
-            Ok(outcomes) => {
-                Ok(outcomes.into_iter().filter_map(|(id, outcome)| Some((id, outcome.err()?))).collect::<Vec<_>>())
-            }
-            Err(raised) => Err(raised.summary()),
+        // SAFETY: main is prepared by `setup`, and is not finalized before this thread has ended its interpreter, which is seen to
+        // below; the thread is new.
+        let interpreter = unsafe { Interpreter::create() }.map_err(|error| error.to_string());
+        let mut interpreter = match interpreter {
+            Ok(interpreter) => interpreter,
+            // Nobody listens only where the command has ended already.
+            Err(error) => return drop(said.send(Err(error))),
+        };
+        interpreter.run(|gil| {
+            let missing = match worker::resolve_all(gil, &setup) {
+                Ok(outcomes) => {
+                    Ok(outcomes.into_iter().filter_map(|(id, outcome)| Some((id, outcome.err()?))).collect::<Vec<_>>())
+                }
+                Err(raised) => Err(raised.summary()),
+            };
+            drop(said.send(missing));
+            ending::join_threads(gil);
+            ending::run_exit_functions(gil);
         });
-        // Threads that an import started and nobody can join: the process exits soon, and does not finalize this one.
-        let _ = interpreter.end();
-        missing
+        // As above.
+        let _ = ended.send(interpreter.end().is_ok());
     };
-    let missing = py.detach(|| {
-        let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(in_interpreter);
-        thread.map_err(|error| error.to_string())?.join().map_err(|_| "the check panicked".to_owned())?
+    let missing = py.detach(move || {
+        let thread = std::thread::Builder::new().name("polygil-check".into()).stack_size(STACK_BYTES);
+        thread.spawn(in_interpreter).map_err(|error| error.to_string())?;
+        let missing = checked.recv().map_err(|_| "the check panicked".to_owned())?;
+        // Threads that importing the app has started: the process exits soon, and does not finalize this interpreter.
+        if over.recv_timeout(IMPORTED_PATIENCE) != Ok(true) {
+            ending::interpreter_left();
+        }
+        missing
     });
     let missing = missing.map_err(Stop::could_not_run)?;
     Ok(report(target, &router, &missing))

@@ -156,12 +156,6 @@ impl<'i> Gil<'i> {
         }
     }
 
-    /// A new interned `str`: the same object for the same text, in this interpreter.
-    pub fn interned(self, text: &CStr) -> PyResult<'i, Object<'i>> {
-        // SAFETY: attached; `text` is terminated by NUL and, being ours, UTF-8.
-        unsafe { self.own(ffi::PyUnicode_InternFromString(text.as_ptr())) }
-    }
-
     /// A new `bytes`.
     pub fn bytes(self, bytes: &[u8]) -> PyResult<'i, Object<'i>> {
         // SAFETY: attached; the slice is valid for the whole call.
@@ -214,20 +208,6 @@ impl<'i> Gil<'i> {
     pub fn import(self, name: &CStr) -> PyResult<'i, Object<'i>> {
         // SAFETY: attached; `name` is terminated by NUL.
         unsafe { self.own(ffi::PyImport_ImportModule(name.as_ptr())) }
-    }
-
-    /// The module `name` if something has imported it already.
-    pub fn loaded_module(self, name: &CStr) -> Option<Object<'i>> {
-        let name = self.interned(name).ok()?;
-        // SAFETY: attached; a new reference, or null with or without an exception.
-        let module = unsafe { ffi::PyImport_GetModule(name.as_ptr()) };
-        if module.is_null() {
-            // SAFETY: attached; clearing nothing is allowed.
-            unsafe { ffi::PyErr_Clear() };
-            return None;
-        }
-        // SAFETY: not null, and ours.
-        unsafe { self.own(module).ok() }
     }
 
     /// Sets nothing and raises nothing: an exception object of a built-in type, for our own refusals.
@@ -447,9 +427,13 @@ impl Drop for Object<'_> {
 }
 
 impl<'i> Raised<'i> {
-    /// Whether the exception is an instance of `class`.
+    /// Whether the exception's type is `class` or derives from it, whatever it says of itself (`__class__`). Runs no Python.
     pub fn is(&self, class: &Object<'i>) -> bool {
-        self.0.is_instance(class)
+        // SAFETY: attached; the type of a live object, and a live type.
+        unsafe {
+            ffi::PyType_Check(class.as_ptr()) != 0
+                && ffi::PyType_IsSubtype(ffi::Py_TYPE(self.0.as_ptr()), class.as_ptr().cast()) != 0
+        }
     }
 
     /// `TypeName: message`, as the last line of a traceback has it.

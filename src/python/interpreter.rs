@@ -1,7 +1,7 @@
 //! One isolated sub-interpreter: made, owned and ended on one thread.
 //!
 //! An [`Interpreter`] has its own GIL and its own allocator (PEP 684), refuses extension modules that cannot live in it, and
-//! may not fork, exec or start daemon threads. It is `!Send`: the thread that makes it is the only one that ever runs it,
+//! may not fork or exec. It is `!Send`: the thread that makes it is the only one that ever runs it,
 //! because a thread state that moves between threads leaks, and because CPython keeps parts of it in thread-local storage.
 //!
 //! What must be true before the first one is made is [`prepare_main`]'s business. What must never happen here: a
@@ -11,6 +11,8 @@
 use std::ffi::CStr;
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use pyo3::ffi;
 
@@ -41,7 +43,7 @@ impl fmt::Display for CreateError {
 
 impl std::error::Error for CreateError {}
 
-/// Why an interpreter was left alive: threads that handlers started still have a state in it.
+/// Why an interpreter was left alive: daemon threads still have a state in it, or threads started below `threading`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StillInUse {
     /// Threads other than its own that are attached to it, or may become so.
@@ -89,7 +91,8 @@ impl Interpreter {
             allow_fork: 0,
             allow_exec: 0,
             allow_threads: 1,
-            allow_daemon_threads: 0,
+            // sentry-sdk, OpenTelemetry, QueueListener, loguru, prometheus_client and debugpy need them.
+            allow_daemon_threads: 1,
             check_multi_interp_extensions: 1,
             gil: ffi::PyInterpreterConfig_OWN_GIL,
         };
@@ -118,30 +121,19 @@ impl Interpreter {
     }
 
     /// The address by which [`visit`] finds this interpreter and this thread in it.
-    pub fn address(&self) -> InterpreterAddress {
-        // SAFETY: the state is alive until `end`; the thread identity is this thread's own.
-        unsafe {
-            InterpreterAddress {
-                interpreter: ffi::PyThreadState_GetInterpreter(self.state),
-                state: self.state,
-                thread: ffi::PyThread_get_thread_ident(),
-            }
-        }
+    pub fn address(&mut self) -> InterpreterAddress {
+        self.run(address_here)
     }
 
-    /// Waits for the interpreter's non-daemon threads (as a script's end does), runs its atexit functions and ends it.
+    /// Ends the interpreter, whose threads have been joined and whose exit functions have run (`python::ending`).
     ///
-    /// Threads started below `threading` (`_thread.start_new_thread`, C code) are not waited for; where one is left, CPython
-    /// would abort the process. Then the interpreter stays alive instead, and so must the process until it exits unfinalized.
-    pub fn end(mut self) -> Result<(), StillInUse> {
-        // What Py_EndInterpreter does first anyway; afterwards only such threads are left as it does not wait for.
-        self.run(|gil| {
-            if let Some(threading) = gil.loaded_module(c"threading") {
-                drop(threading.call_method(c"_shutdown", &[]));
-            }
-        });
+    /// Where a thread is left, a daemon for one, CPython would abort the process ("not the last thread"). Then the interpreter
+    /// stays alive instead, its GIL free for those threads, and so must the process until it exits unfinalized.
+    pub fn end(self) -> Result<(), StillInUse> {
         let others = self.other_thread_states();
         if others > 0 {
+            // SAFETY: attached; nothing on this thread uses Python afterwards.
+            unsafe { ffi::PyEval_SaveThread() };
             return Err(StillInUse { threads: others });
         }
         // SAFETY: attached, the only thread state of its interpreter, made by this thread; nothing uses `state` afterwards.
@@ -152,7 +144,7 @@ impl Interpreter {
     fn other_thread_states(&self) -> usize {
         let mut others = 0;
         // SAFETY: the GIL is held; states are added and removed under it or the runtime's lock. A thread that is being
-        // started adds its state before `start_new_thread` returns, so none can appear after `threading` has shut down.
+        // started adds its state before `start_new_thread` returns, and only a thread can start one: this one does no more.
         unsafe {
             let mut state = ffi::PyInterpreterState_ThreadHead(ffi::PyThreadState_GetInterpreter(self.state));
             while !state.is_null() {
@@ -201,11 +193,71 @@ impl InterpreterAddress {
     /// Not by way of `sys._current_frames`: called in a sub-interpreter it makes frame objects for the threads of *all*
     /// interpreters with this one's allocator, and main frees what it never allocated (see `polygil._worker.bootstrap`).
     pub fn frame<'i>(&self, gil: Gil<'i>) -> Option<Object<'i>> {
-        // SAFETY: attached to the state's interpreter, so the thread that owns the state executes nothing meanwhile; the state
-        // lives as long as the interpreter, which the visit keeps. A new reference, or null without an exception.
+        // SAFETY: attached to the state's interpreter; the state lives as long as the interpreter, which the visit keeps.
+        unsafe { frame_of(gil, self.state) }
+    }
+
+    /// The frames that the interpreter's other threads run. `gil` is an attachment to that very interpreter.
+    fn other_frames<'i>(&self, gil: Gil<'i>) -> Vec<Object<'i>> {
+        let mut frames = Vec::new();
+        // SAFETY: attached to that interpreter, so no other of its threads executes anything, ends or starts one meanwhile.
         unsafe {
-            let frame = ffi::PyThreadState_GetFrame(self.state);
-            if frame.is_null() { None } else { gil.own(frame.cast()).ok() }
+            let mut state = ffi::PyInterpreterState_ThreadHead(self.interpreter);
+            while !state.is_null() {
+                if state != self.state {
+                    frames.extend(frame_of(gil, state));
+                }
+                state = ffi::PyThreadState_Next(state);
+            }
         }
+        frames
+    }
+
+    /// What the interpreter's threads do, by name and with their stacks, for the log; nothing if its GIL cannot be had within
+    /// `patience`. `left` is called when the thread that went to see is out again, which may never be.
+    ///
+    /// # Safety
+    /// The interpreter is alive and is not ended before `left` has been called.
+    pub unsafe fn threads_in_words(self, patience: Duration, left: impl FnOnce() + Send + 'static) -> String {
+        let (said, words) = channel();
+        let visitor = move || {
+            // SAFETY: the caller's promise; the thread is new, so it has no thread state.
+            let words = unsafe {
+                visit(self, |gil| {
+                    let own = self.frame(gil).unwrap_or_else(|| gil.none());
+                    let others = gil.tuple(self.other_frames(gil)).ok()?;
+                    let leave = gil.import(c"polygil._leave").ok()?;
+                    leave.call_method(c"in_words", &[&own, &others]).ok()?.to_str().ok().map(str::to_owned)
+                })
+            };
+            left();
+            // Nobody listens any more once the patience is over.
+            drop(said.send(words.unwrap_or_default()));
+        };
+        if let Err(error) = std::thread::Builder::new().name("polygil-visitor".into()).spawn(visitor) {
+            tracing::error!(%error, "no thread to see what an interpreter does");
+        }
+        words.recv_timeout(patience).unwrap_or_default()
+    }
+}
+
+/// # Safety
+/// `gil` is an attachment to the interpreter of `state`, which is alive.
+unsafe fn frame_of<'i>(gil: Gil<'i>, state: *mut ffi::PyThreadState) -> Option<Object<'i>> {
+    // SAFETY: attached to the state's interpreter, so the thread that owns the state executes nothing meanwhile. A new
+    // reference, or null without an exception.
+    unsafe {
+        let frame = ffi::PyThreadState_GetFrame(state);
+        if frame.is_null() { None } else { gil.own(frame.cast()).ok() }
+    }
+}
+
+/// The address of the interpreter that the calling thread is attached to, and of that thread in it.
+pub fn address_here(_gil: Gil<'_>) -> InterpreterAddress {
+    // SAFETY: attached, by `_gil`: there is a current state, and it has an interpreter.
+    unsafe {
+        let state = ffi::PyThreadState_Get();
+        let interpreter = ffi::PyThreadState_GetInterpreter(state);
+        InterpreterAddress { interpreter, state, thread: ffi::PyThread_get_thread_ident() }
     }
 }

@@ -1,6 +1,6 @@
-//! The ends of a process that is there for a server: by a signal before it serves, by a further one while it ends, by a deadline.
+//! The ends of a process that is there for a server: by a signal before it serves, and by a deadline, should it be lost.
 //!
-//! A server that drains ends by itself, and Python is finalized. What stands here is for when that is not to be waited for: an
+//! A server that drains ends by itself, and with it Python ([`super::ending`]). What stands here is for when that is not to be waited for: an
 //! import that takes minutes, a thread of the app that never ends, a bug of polygil's own. Nothing in here needs Python to go on.
 //!
 //! As the first process of a container (PID 1) a signal without a handler is ignored by the kernel, so handlers are in place before the
@@ -8,7 +8,7 @@
 
 use std::fs::File;
 use std::io::{PipeWriter, Read, pipe};
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, RawFd};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -145,21 +145,6 @@ fn exit(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// From now on, a further signal that stops a server ends the process at once.
-pub fn at_signal(numbers: OwnedFd) {
-    let numbers = File::from(numbers);
-    let watch = move || {
-        while let Some(signal) = next(&numbers, None) {
-            if signal.stops() {
-                tracing::error!(signal = signal.0, "a further signal: the process ends at once");
-                logging::flush(LAST_LINES);
-                exit(FAILED);
-            }
-        }
-    };
-    start("polygil-signals", watch);
-}
-
 /// The process ends after `patience`, if it has not by then.
 pub fn by(patience: Duration) {
     let wait = move || {
@@ -175,12 +160,4 @@ fn start(name: &str, body: impl FnOnce() + Send + 'static) {
     if let Err(error) = thread::Builder::new().name(name.to_owned()).spawn(body) {
         tracing::error!(%error, "no thread to see to it that the process ends");
     }
-}
-
-/// As [`by`], for the end of Python: threads of the app that are waited for, and its exit functions. Their stacks are written to the log.
-pub fn with_stacks_by(py: Python<'_>, patience: Duration) -> PyResult<()> {
-    let Some(fd) = logging::descriptor() else { return Ok(()) };
-    let arguments = (patience.as_secs_f64(), false, fd, true);
-    py.import("faulthandler")?.call_method1("dump_traceback_later", arguments)?;
-    Ok(())
 }

@@ -5,15 +5,19 @@
 #![allow(unsafe_code)]
 
 mod bench;
+mod collector;
 mod command;
 mod convert;
 mod crash;
+mod ending;
 mod ffi;
 mod handler;
 mod interpreter;
 mod json;
 mod leave;
 mod module;
+mod replacements;
+mod report;
 mod request;
 mod serve;
 mod stream;

@@ -2,8 +2,7 @@
 //!
 //! Order matters on both ways. Up: bind (an address in use is known at once), workers (a missing handler fails the start),
 //! then accept, then say ready. Down: the server drains, the pool closes, workers end their interpreters on their own
-//! threads, and only then does main go on. Where something does not end, the process must not finalize Python:
-//! `polygil._signals.leave_unfinalized` sees to that at exit.
+//! threads, and only then does main go on. Where something does not end, or is left for a daemon thread, the process must not finalize Python ([`super::ending`]).
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -17,6 +16,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use super::command::{self, FAILED, Loaded, OK, Stop};
+use super::ending;
 use super::leave::{self, CrashReports, Early};
 use super::workers::{self, Report, StartError, Workers};
 use crate::config::Config;
@@ -28,10 +28,8 @@ use crate::server::{self, DrainEnd, ServerOptions};
 use crate::streams;
 use crate::task::{Task, answer_slot};
 
-/// How long workers may take to finish what the pool still holds, once every connection is gone.
-const JOIN_PATIENCE: Duration = Duration::from_secs(10);
-/// The same after a drain that was cut short: what runs then has been given up.
-const CUT_PATIENCE: Duration = Duration::from_millis(500);
+/// How long hooks, threads and exit functions may take at least, where the drain has used up its time or was cut short.
+const END_PATIENCE_MIN: Duration = Duration::from_millis(500);
 
 /// What the end of the process has at least, when the drain took all of its time.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
@@ -78,11 +76,27 @@ pub fn serve(
         }
         outcome
     });
-    if !is_process {
+    if is_process {
+        if let Ok(Ended { code, deadline }) = &outcome {
+            let fds: (RawFd, RawFd) = signals.getattr("fds")?.extract()?;
+            let further = duplicate(fds.0)?;
+            ending::main_ends(py, *code, FAILED, *deadline, move || stop_was_asked(&further));
+        }
+    } else {
+        if ending::is_any_left() {
+            py.import("polygil._leave")?.call_method0("leave_at_exit")?;
+        }
         signals.call_method1("__exit__", (&none, &none, &none))?;
     }
     py.detach(|| logging::flush(LOG_PATIENCE));
-    outcome
+    outcome.map(|ended| ended.code)
+}
+
+/// A server that has stopped.
+struct Ended {
+    code: i32,
+    /// When what the main program has begun must be over too.
+    deadline: Instant,
 }
 
 #[expect(clippy::too_many_arguments, reason = "what `serve` takes, taken apart")]
@@ -95,7 +109,7 @@ fn open_and_run(
     control: Option<Py<PyAny>>,
     signals: &Bound<'_, PyAny>,
     is_process: bool,
-) -> Result<i32, Stop> {
+) -> Result<Ended, Stop> {
     let listeners = server::bind(config).map_err(|error| Stop::could_not_run(error.to_string()))?;
     let admin = server::bind_admin(config).map_err(|error| Stop::could_not_run(error.to_string()))?;
     let url = listeners[0].url();
@@ -145,7 +159,7 @@ fn run(
     config: &Config,
     doors: Doors,
     ready: impl FnOnce(Python<'_>, Option<u16>) -> Result<(), Stop>,
-) -> Result<i32, Stop> {
+) -> Result<Ended, Stop> {
     let router = Arc::new(loaded.router);
     let prefix = request_id_prefix();
     let mut setup = command::setup(py, Arc::clone(&router), loaded.app)?;
@@ -191,6 +205,8 @@ fn run(
         workers: config.workers,
         interrupt_grace: config.interrupt_grace,
         max_replacements: config.max_replacements,
+        replacement_window: config.replacement_window,
+        start_failure_patience: config.drain_timeout.max(END_PATIENCE_MIN),
         exhausted: Box::new(move |reason| {
             health.fail(reason);
             stop();
@@ -199,11 +215,11 @@ fn run(
     let workers = py.detach(|| {
         let interrupted = || stop_was_asked(&signal_fd);
         // SAFETY: main is initialized and `command::setup` has prepared it; this thread is detached meanwhile; `Workers::stop` is
-        // called below before this returns, and `leave_unfinalized` keeps main from being finalized where it says so.
+        // called below before this returns, and `ending` keeps main from being finalized where it says so.
         unsafe { Workers::start(setup, pool, app.io(), options, interrupted) }
     });
     if matches!(workers, Err(StartError::Interrupted)) {
-        py.import("polygil._signals")?.call_method0("leave_unfinalized")?;
+        ending::interpreter_left();
     }
     let workers = workers.map_err(|error| start_failure(target, &router, error))?;
 
@@ -211,38 +227,35 @@ fn run(
     servers().push(Arc::downgrade(&app));
     let port = listeners[0].address().map(|address| address.port());
     let announced = ready(py, port);
-    let (drained, report) = py.detach(|| {
+    let further = signal_fd.try_clone().map_err(|error| Stop::could_not_run(error.to_string()))?;
+    let (drained, report, deadline) = py.detach(|| {
         let drained = announced.is_ok().then(|| {
-            let further = signal_fd.try_clone()?;
             let signals = server::signals_from(signal_fd)?;
             let give_up = || workers.give_up();
             let report = server::run_blocking(Arc::clone(&app), listeners, signals, config.io_threads, give_up);
-            if is_process {
-                leave::at_signal(further);
-            }
             Ok::<_, std::io::Error>(report)
         });
-        let cut = !matches!(&drained, Some(Ok(report)) if report.ended == DrainEnd::Finished);
-        let patience = if cut { CUT_PATIENCE } else { JOIN_PATIENCE };
-        let report = workers.stop(Instant::now() + patience);
+        // From the first signal to the end of everything takes no longer than a drain may.
+        let left = match &drained {
+            Some(Ok(report)) if report.ended == DrainEnd::Finished => config.drain_timeout.saturating_sub(report.took),
+            _ => Duration::ZERO,
+        };
+        let deadline = Instant::now() + left.max(END_PATIENCE_MIN);
+        let report = workers.stop(deadline, move || stop_was_asked(&further));
         drop(admin);
-        (drained, report)
+        (drained, report, deadline)
     });
     servers().retain(|server| server.strong_count() > 0 && !server.ptr_eq(&Arc::downgrade(&app)));
-    if report.left_behind > 0 {
-        py.import("polygil._signals")?.call_method0("leave_unfinalized")?;
-    }
     announced?;
     match drained {
         Some(Ok(drained)) => {
-            if is_process {
-                leave::with_stacks_by(py, config.drain_timeout.saturating_sub(drained.took).max(LEAVE_PATIENCE))?;
-            }
             let failed = app.health.get() == server::Health::Failed;
-            Ok(if failed { FAILED } else { exit_code(&router, &drained, &report) })
+            let code = if failed { FAILED } else { exit_code(&router, &drained, &report) };
+            let soon = Instant::now() + END_PATIENCE_MIN;
+            Ok(Ended { code, deadline: if report.unended > 0 { soon } else { deadline.max(soon) } })
         }
         Some(Err(error)) => Err(Stop::could_not_run(format!("the signals cannot be read: {error}"))),
-        None => Ok(FAILED),
+        None => Ok(Ended { code: FAILED, deadline }),
     }
 }
 
@@ -256,21 +269,23 @@ fn start_admin(app: &Arc<server::App>, listeners: Vec<server::SmolListener>) -> 
 }
 
 fn exit_code(router: &crate::router::Router, drained: &server::DrainReport, report: &Report) -> i32 {
-    for task in &report.unfinished {
-        let route = router.route(task.route);
+    for abandoned in &report.unfinished {
+        let Some((route, _)) = abandoned.task else { continue };
+        let route = router.route(route);
         tracing::error!(
             route = format!("{} {}", route.method, route.pattern),
-            ran_ms = task.ran.as_millis() as u64,
+            ran_ms = abandoned.ran.as_millis() as u64,
             "the handler still ran when the server stopped"
         );
     }
-    if report.left_behind > 0 {
-        let count = report.left_behind;
+    if report.unended > 0 {
+        let count = report.unended;
         tracing::error!(count, "interpreters are left behind; the process exits without finalizing Python");
     }
-    // However it ended: a second signal that found nothing to cut short lost nothing.
+    // However it ended: a second signal that found nothing to cut short lost nothing. Nor does an interpreter that is left to its
+    // daemon threads, whose exit functions have run.
     let clean = drained.unfinished.is_empty() && report.unfinished.is_empty();
-    if clean && report.left_behind == 0 && !report.exhausted { OK } else { FAILED }
+    if clean && report.unended == 0 && !report.exhausted { OK } else { FAILED }
 }
 
 fn start_failure(target: &str, router: &crate::router::Router, error: StartError) -> Stop {

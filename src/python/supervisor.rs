@@ -1,7 +1,8 @@
 //! Time budgets: which task each worker runs, since when, and what happens when it is over its time.
 //!
-//! Each worker has a [`Watch`]. The worker writes into it at the start and at the end of each task; one supervisor thread
-//! reads them all. A task over its budget is *interrupted*: a visitor thread attaches to the worker's interpreter and has
+//! Each worker has a [`Watch`]. The worker writes into it at the start and at the end of each task, and the two enclose all
+//! that the task makes Python do: the call, the conversion of what it returns, the report of what it raises, and the end of
+//! every object that it made. One supervisor thread reads them all. A task over its budget is *interrupted*: a visitor thread attaches to the worker's interpreter and has
 //! `polygil.HandlerTimeout` raised in the handler. If the handler has not come back after the grace (stuck in C, or catching
 //! everything), it is *abandoned*: the supervisor answers in its place and has the worker replaced.
 //!
@@ -26,8 +27,8 @@ use crate::task::AnswerSender;
 struct Running {
     /// Counts the worker's tasks: tells this one from the next.
     number: u64,
-    route: RouteId,
-    request: u64,
+    /// None for work of the worker's own, between requests.
+    task: Option<(RouteId, u64)>,
     started: Instant,
     budget: Duration,
     /// When the interrupt was asked for.
@@ -43,6 +44,8 @@ pub enum Outcome {
     Answer(AnswerSender),
     /// The answer has begun, and its content is being made.
     Content(ContentSender),
+    /// Nobody waits for it.
+    Nothing,
 }
 
 #[derive(Default)]
@@ -55,6 +58,8 @@ struct State {
     /// It takes tasks.
     serving: bool,
     thread: Option<ThreadId>,
+    /// What the worker does on its way to its end.
+    ends: Option<&'static str>,
 }
 
 /// The kernel's number of a thread.
@@ -91,13 +96,11 @@ pub struct Watch {
     left: Condvar,
 }
 
-/// A task that was abandoned, by name.
+/// What a worker did that was given up, by name.
 #[derive(Debug, Clone)]
 pub struct Abandoned {
-    /// The route whose handler did not come back.
-    pub route: RouteId,
-    /// The request's number.
-    pub request: u64,
+    /// The route whose handler did not come back, and the request's number; None where it was the worker's own work.
+    pub task: Option<(RouteId, u64)>,
     /// How long it had run.
     pub ran: Duration,
     /// The handler's Python stack, where its interpreter's GIL could be had to read it.
@@ -108,8 +111,9 @@ pub struct Abandoned {
 pub enum Finished {
     /// In time.
     InTime,
-    /// Interrupted: an exception may still be pending and must be taken back, with `address`.
-    Interrupted(InterpreterAddress),
+    /// Over its budget: an exception may still be pending and must be taken back, with the address. Says where the interrupt
+    /// found it; nothing, if it came to its end before that.
+    Interrupted(InterpreterAddress, String),
     /// The supervisor has given the worker up; somebody else has answered and another worker has its lane.
     Abandoned,
 }
@@ -127,14 +131,19 @@ impl Watch {
         state.thread = this_thread();
     }
 
-    /// The worker starts a task, or goes on making its content.
-    pub fn begin(&self, route: RouteId, request: u64, budget: Duration, outcome: Outcome) {
+    /// The worker starts a task, or goes on making its content; or, without one, does work of its own.
+    pub fn begin(&self, task: Option<(RouteId, u64)>, budget: Duration, outcome: Outcome) {
         let started = Instant::now();
         let mut state = self.lock();
         state.number += 1;
         let number = state.number;
         let stack = String::new();
-        state.running = Some(Running { number, route, request, started, budget, interrupted: None, stack, outcome });
+        state.running = Some(Running { number, task, started, budget, interrupted: None, stack, outcome });
+    }
+
+    /// Whether what runs is over its budget: what is reported of it must not ask the program for anything more.
+    pub fn is_interrupted(&self) -> bool {
+        self.lock().running.as_ref().is_some_and(|running| running.interrupted.is_some())
     }
 
     /// The worker has the task's outcome. Call it attached, before any further Python code runs.
@@ -144,8 +153,8 @@ impl Watch {
         if state.abandoned {
             return Finished::Abandoned;
         }
-        match (running.and_then(|running| running.interrupted), state.address) {
-            (Some(_), Some(address)) => Finished::Interrupted(address),
+        match (running.filter(|running| running.interrupted.is_some()), state.address) {
+            (Some(running), Some(address)) => Finished::Interrupted(address, running.stack),
             _ => Finished::InTime,
         }
     }
@@ -171,13 +180,38 @@ impl Watch {
     pub fn glance(&self) -> Option<(u64, RouteId)> {
         let state = self.state.try_lock().ok()?;
         let running = state.running.as_ref()?;
-        Some((running.request, running.route))
+        let (route, request) = running.task?;
+        Some((request, route))
+    }
+
+    /// The worker is on its way to its end, and does this, in words for the log.
+    pub fn ends(&self, doing: &'static str) {
+        self.lock().ends = Some(doing);
+    }
+
+    /// What it does on its way to its end, and where: the stacks of all threads of its interpreter, by name. Waits for the
+    /// interpreter's GIL no longer than `patience`.
+    pub fn last_words(self: &Arc<Self>, patience: Duration) -> (&'static str, String) {
+        let (doing, address) = {
+            let mut state = self.lock();
+            let address = state.address;
+            if address.is_some() {
+                state.visitors += 1;
+            }
+            (state.ends.unwrap_or("its start, or a request"), address)
+        };
+        let Some(address) = address else { return (doing, String::new()) };
+        let watch = Arc::clone(self);
+        // SAFETY: this visitor was counted while the address was there, and `Watch::close` waits for it.
+        let words = unsafe { address.threads_in_words(patience, move || watch.visitor_left()) };
+        (doing, words)
     }
 
     /// The worker is about to end its interpreter: no new visitor, and wait for those inside. Call it detached.
     pub fn close(&self) {
         let mut state = self.lock();
         state.serving = false;
+        state.ends = Some("the end of its interpreter");
         state.address = None;
         while state.visitors > 0 {
             state = self.left.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -188,21 +222,17 @@ impl Watch {
     pub fn abandon(&self, failure: Failure, detail: &str, request_id_prefix: &str) -> Option<Abandoned> {
         let mut state = self.lock();
         let running = state.running.as_ref()?;
-        let abandoned = Abandoned {
-            route: running.route,
-            request: running.request,
-            ran: running.started.elapsed(),
-            stack: running.stack.clone(),
-        };
-        match &running.outcome {
-            Outcome::Answer(reply) => {
+        let abandoned = Abandoned { task: running.task, ran: running.started.elapsed(), stack: running.stack.clone() };
+        match (&running.outcome, running.task) {
+            (Outcome::Answer(reply), Some((_, request))) => {
                 let mut response = failure.response(detail);
-                let request_id = format!("{request_id_prefix}-{}", running.request);
+                let request_id = format!("{request_id_prefix}-{request}");
                 response.headers.push(("x-request-id".into(), request_id.into_bytes().into()));
                 // Somebody may have been first (the caller left): then this answer is not wanted.
                 drop(reply.send(response));
             }
-            Outcome::Content(content) => content.break_off(),
+            (Outcome::Content(content), _) => content.break_off(),
+            (Outcome::Answer(_) | Outcome::Nothing, _) => {}
         }
         state.abandoned = true;
         // It cannot have ended: it takes this lock at the end of its task.
@@ -216,7 +246,8 @@ impl Watch {
     pub fn running(&self) -> Option<(u64, RouteId, Duration)> {
         let state = self.lock();
         let running = state.running.as_ref().filter(|_| !state.abandoned)?;
-        Some((running.request, running.route, running.started.elapsed()))
+        let (route, request) = running.task?;
+        Some((request, route, running.started.elapsed()))
     }
 
     /// What is due now, and when to look again.
@@ -319,10 +350,10 @@ impl Drop for Visitor {
 }
 
 fn raise_timeout<'i>(gil: Gil<'i>, watch: &Watch, address: &InterpreterAddress, number: u64) -> PyResult<'i, ()> {
-    let worker = gil.import(c"polygil._worker")?;
+    let traceback = gil.import(c"polygil._traceback")?;
     let timeout = gil.import(c"polygil")?.attr(c"HandlerTimeout")?;
     // Where it stands, for the log, should it have to be abandoned.
-    let stack = address.frame(gil).and_then(|frame| worker.call_method(c"stack_of", &[&frame]).ok());
+    let stack = address.frame(gil).and_then(|frame| traceback.call_method(c"interrupted_at", &[&frame]).ok());
     let stack = stack.map(|stack| stack.display()).unwrap_or_default();
     let mut state = watch.lock();
     if let Some(running) = state.running.as_mut().filter(|running| running.number == number) {

@@ -7,24 +7,26 @@
 //! Every task is answered here exactly once, or its reply is dropped, which the connection sees as `worker_lost`. Nothing in
 //! here knows of sockets; nothing outside sees a Python object.
 //!
-//! The garbage collector is kept off the request's path: what was imported is frozen, the automatic threshold is set out of
-//! reach of ordinary requests (`polygil._worker.after_import`), and [`Collector`] collects between tasks: when the worker is
-//! about to wait, or when enough has piled up that waiting for a pause would cost memory.
+//! All Python that runs between two waits is the program's, and within a budget: [`Serving::watched`] encloses the whole of what
+//! a task makes Python do, to the end of the last object that it made, and lets out only what Rust owns. What is over its budget
+//! is 504, whatever came of it. Between the tasks only the garbage [`Collector`] runs Python, within the same kind of bracket.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::convert::{Converted, Converter, Refused, type_by_first_piece};
+use super::collector::Collector;
+use super::convert::{Converted, Converter, type_by_first_piece};
 use super::crash::OnStage;
+use super::ending;
 use super::ffi::{Gil, Object, PyResult, Raised};
 use super::handler::{CallError, Caller, Handler, Unresolved};
 use super::interpreter::{Interpreter, StillInUse};
-use super::stream::{Broken, Pieces};
+use super::report::{Report, Unanswered, broken, unanswered};
+use super::stream::Pieces;
 use super::supervisor::{Finished, Outcome, Watch};
 use crate::account::Account;
-use crate::content::{self, ContentSender};
+use crate::content;
 use crate::dispatch::{Step, Worker};
-use crate::error::Failure;
 use crate::http::Response;
 use crate::io::executor::take_along;
 use crate::io::{Io, Turn};
@@ -62,9 +64,9 @@ pub struct Setup {
 pub enum Started {
     /// It takes tasks from now on.
     Ready,
-    /// These routes have no handler; the worker has ended.
+    /// These routes have no handler; the worker ends.
     Unresolved(Vec<(RouteId, Unresolved)>),
-    /// No interpreter, or a start-up hook raised; the worker has ended.
+    /// No interpreter, or a start-up hook raised; the worker ends.
     Failed(String),
 }
 
@@ -126,10 +128,15 @@ pub fn run(
                 gil.detached_lending(&mut serving, |lent| {
                     io.serve(&mut queue, &mut |queue| lent.attached(|serving| serving.turn(queue, watch, io)));
                 });
+                watch.ends("its shutdown hooks");
                 serving.shut_down();
             }
             Err(outcome) => tell(outcome),
         }
+        watch.ends("threads that are no daemons");
+        ending::join_threads(gil);
+        watch.ends("its exit functions");
+        ending::run_exit_functions(gil);
         gil.detached(|| watch.close());
     });
     match interpreter.end() {
@@ -153,7 +160,9 @@ fn bootstrap<'i>(gil: Gil<'i>, setup: &Setup) -> PyResult<'i, ()> {
     let sys = gil.import(c"sys")?;
     sys.attr(c"path")?.call_method(c"extend", &[&list(&setup.sys_path)?])?;
     let worker = gil.import(c"polygil._worker")?;
-    worker.call_method(c"bootstrap", &[&list(&setup.sys_path)?, &list(&setup.argv)?])?;
+    // What Python calls this thread, in its logging too.
+    let name = gil.str(std::thread::current().name().unwrap_or("polygil"))?;
+    worker.call_method(c"bootstrap", &[&list(&setup.sys_path)?, &list(&setup.argv)?, &name])?;
     if setup.eager_imports {
         worker.call_method(c"import_eagerly", &[])?;
     }
@@ -193,26 +202,19 @@ impl<'i> Slot<'i> {
 }
 
 /// A worker that is up.
-struct Serving<'i, 's> {
-    gil: Gil<'i>,
-    setup: &'s Setup,
-    index: usize,
+pub(super) struct Serving<'i, 's> {
+    pub(super) gil: Gil<'i>,
+    pub(super) setup: &'s Setup,
+    pub(super) index: usize,
     handlers: Vec<Slot<'i>>,
     caller: Caller<'i>,
-    converter: Converter<'i>,
-    http_exception: Object<'i>,
-    handler_timeout: Object<'i>,
+    pub(super) converter: Converter<'i>,
+    pub(super) http_exception: Object<'i>,
+    pub(super) handler_timeout: Object<'i>,
+    /// `polygil._traceback.describe`.
+    pub(super) describe: Object<'i>,
     worker_module: Object<'i>,
     collector: Collector<'i>,
-}
-
-/// A task that ended without a response of the handler's making.
-enum Unanswered<'i> {
-    Missing(Failure, String, String),
-    Call(CallError<'i>),
-    Unserializable(String),
-    /// Its answer is larger than all contents may be.
-    NoRoom,
 }
 
 impl<'i, 's> Serving<'i, 's> {
@@ -252,6 +254,7 @@ impl<'i, 's> Serving<'i, 's> {
             converter: Converter::new(gil, setup.memory.bytes_max())?,
             http_exception: polygil.attr(c"HTTPException")?,
             handler_timeout: polygil.attr(c"HandlerTimeout")?,
+            describe: gil.import(c"polygil._traceback")?.attr(c"describe")?,
             worker_module: gil.import(c"polygil._worker")?,
             collector: Collector::new(gil)?,
         })
@@ -299,11 +302,35 @@ impl<'i, 's> Serving<'i, 's> {
                     if !self.answer(task, watch, io, queue) {
                         return Turn::Over;
                     }
-                    self.collector.after_task();
+                    if self.collector.is_due_after_task() && !self.collect(watch) {
+                        return Turn::Over;
+                    }
                 }
-                Step::Park if self.collector.is_due_when_idle() => self.collector.collect(),
+                Step::Park if self.collector.is_due_when_idle() => {
+                    if !self.collect(watch) {
+                        return Turn::Over;
+                    }
+                }
                 Step::Park => return turn,
                 Step::Exit => return Turn::Over,
+            }
+        }
+    }
+
+    /// Collects garbage. False when this worker has been given up meanwhile.
+    fn collect(&mut self, watch: &Watch) -> bool {
+        let collected = self
+            .watched(None, self.setup.handler_timeout, watch, Outcome::Nothing, |serving| serving.collector.collect());
+        match collected {
+            None => false,
+            Some(((), late)) => {
+                if let Some(stack) = late {
+                    tracing::error!(
+                        worker = self.index,
+                        "finalizers of collected objects ran for longer than a handler may, and were interrupted\n{stack}"
+                    );
+                }
+                true
             }
         }
     }
@@ -313,23 +340,31 @@ impl<'i, 's> Serving<'i, 's> {
         let started = Instant::now();
         let spare = std::mem::replace(&mut task.spare, Response::empty());
         let to = Outcome::Answer(task.reply.clone());
-        let outcome = if self.setup.memory.is_full() {
+        let watched = if self.setup.memory.is_full() {
             // It filled while the task waited: what cannot be answered is not begun.
-            Some(Err(Unanswered::NoRoom))
+            Some((Made::NoRoom, None))
         } else {
-            self.watched(&task, watch, to, |serving| serving.outcome(&task, spare))
+            self.watched_task(&task, watch, to, |serving| serving.made(&task, spare, watch))
         };
-        let response = match outcome {
-            None => return false,
-            Some(Ok(Made::Whole(response))) => Some(response),
-            Some(Err(Unanswered::NoRoom)) => None,
-            Some(Ok(Made::Streamed(head, first, pieces))) => {
+        let Some((made, late)) = watched else { return false };
+        let response = match (made, late) {
+            (Made::Whole(response), None) => Some(response),
+            (Made::NoRoom, None) => None,
+            (Made::Streamed(head, first, pieces), None) => {
                 // It is going to wait for its client.
                 io.took(task.route, Duration::MAX);
                 io.give_back(queue);
                 return self.stream(&task, watch, head, first, pieces);
             }
-            Some(Err(unanswered)) => Some(self.failure(&task, unanswered)),
+            (Made::Failed(report), late) => Some(self.server_error(&task, &report.or_late(late))),
+            (Made::Whole(_) | Made::NoRoom, Some(stack)) => Some(self.server_error(&task, &Report::late(stack))),
+            (Made::Streamed(_, _, pieces), Some(stack)) => {
+                let to = Outcome::Answer(task.reply.clone());
+                if !self.close(&task, watch, to, pieces) {
+                    return false;
+                }
+                Some(self.server_error(&task, &Report::late(stack)))
+            }
         };
         io.took(task.route, started.elapsed());
         // The caller may have left, or its patience ended: then nobody wants the response.
@@ -341,22 +376,52 @@ impl<'i, 's> Serving<'i, 's> {
         true
     }
 
-    /// Runs the handler's code within its budget. None when this worker has been given up meanwhile.
-    fn watched<R>(
+    /// Runs what a task makes Python do within the task's budget.
+    fn watched_task<R>(
         &mut self,
         task: &Task,
         watch: &Watch,
         outcome: Outcome,
         run: impl FnOnce(&mut Self) -> R,
-    ) -> Option<R> {
-        watch.begin(task.route, task.id, self.setup.budget(task.route), outcome);
+    ) -> Option<(R, Option<String>)> {
+        self.watched(Some((task.route, task.id)), self.setup.budget(task.route), watch, outcome, run)
+    }
+
+    /// Runs the program's code within a budget. None when this worker has been given up meanwhile; beside the result, where the
+    /// interrupt found it, if it was over its budget.
+    ///
+    /// What `run` gives holds no Python object whose end could run code: that belongs inside. [`Pieces`] are the exception, and
+    /// their end has a bracket of its own.
+    fn watched<R>(
+        &mut self,
+        task: Option<(RouteId, u64)>,
+        budget: Duration,
+        watch: &Watch,
+        outcome: Outcome,
+        run: impl FnOnce(&mut Self) -> R,
+    ) -> Option<(R, Option<String>)> {
+        watch.begin(task, budget, outcome);
         let result = run(self);
         match watch.finish() {
-            Finished::InTime => {}
-            Finished::Interrupted(address) => address.set_async_exception(self.gil, None),
-            Finished::Abandoned => return None,
+            Finished::InTime => Some((result, None)),
+            Finished::Interrupted(address, stack) => {
+                address.set_async_exception(self.gil, None);
+                Some((result, Some(stack)))
+            }
+            Finished::Abandoned => None,
         }
-        Some(result)
+    }
+
+    /// What comes of a task: an answer, or a report of why there is none.
+    fn made(&mut self, task: &Task, spare: Response, watch: &Watch) -> Made<'i> {
+        match self.outcome(task, spare) {
+            Ok(made) => made,
+            Err(unanswered) => match self.failure(unanswered, watch) {
+                Ok(Some(response)) => Made::Whole(response),
+                Ok(None) => Made::NoRoom,
+                Err(report) => Made::Failed(report),
+            },
+        }
     }
 
     /// Calls the handler, and makes what it returns a response in the memory of `spare`.
@@ -382,183 +447,64 @@ impl<'i, 's> Serving<'i, 's> {
         let (content, reader) = content::channel(&self.setup.memory);
         let mut wanted = task.reply.stream(head, reader);
         let mut piece = first;
+        let mut pieces = Some(pieces);
         loop {
             // Other threads of the interpreter go on while the client is waited for.
             wanted = wanted && self.gil.detached(|| content.send(piece));
+            let to = Outcome::Content(content.clone());
             if !wanted {
-                return self.close(task, watch, &content, pieces);
+                return pieces.is_none_or(|pieces| self.close(task, watch, to, pieces));
             }
-            match self.watched(task, watch, Outcome::Content(content.clone()), |_| pieces.next()) {
+            let next = self.watched_task(task, watch, to, |serving| {
+                let next = pieces.as_ref().map_or(Ok(None), Pieces::next);
+                if !matches!(next, Ok(Some(_))) {
+                    pieces = None;
+                }
+                next.map_err(|why| serving.report(broken(why), watch))
+            });
+            match next {
                 None => return false,
-                Some(Ok(Some(next))) => piece = next.bytes,
-                Some(Ok(None)) => {
+                Some((Ok(Some(next)), None)) => piece = next.bytes,
+                Some((Ok(None), None)) => {
                     self.gil.detached(|| content.end());
                     return true;
                 }
-                Some(Err(why)) => {
-                    self.log_broken(task, why);
+                Some((Err(report), late)) => {
+                    self.log_broken(task, &report.or_late(late));
                     content.break_off();
                     return true;
                 }
+                Some((Ok(_), Some(stack))) => {
+                    self.log_broken(task, &Report::late(stack));
+                    content.break_off();
+                    return pieces.is_none_or(|pieces| self.close(task, watch, Outcome::Nothing, pieces));
+                }
             }
         }
     }
 
-    /// Nobody wants the rest of a content.
-    fn close(&mut self, task: &Task, watch: &Watch, content: &ContentSender, pieces: Pieces<'i>) -> bool {
-        let closed = self.watched(task, watch, Outcome::Content(content.clone()), |_| pieces.close());
+    /// Nobody wants the rest of a content. False when this worker has been given up meanwhile.
+    fn close(&mut self, task: &Task, watch: &Watch, to: Outcome, pieces: Pieces<'i>) -> bool {
+        let closed = self.watched_task(task, watch, to, |serving| {
+            pieces.close().map_err(|raised| serving.report(Unanswered::Call(CallError::Raised(raised)), watch))
+        });
         match closed {
             None => return false,
-            Some(Ok(())) => {}
-            Some(Err(raised)) => self.log_broken(task, Broken::Raised(raised)),
+            Some((Ok(()), None)) => {}
+            Some((Err(report), late)) => self.log_broken(task, &report.or_late(late)),
+            Some((Ok(()), Some(stack))) => self.log_broken(task, &Report::late(stack)),
         }
         true
-    }
-
-    fn log_broken(&self, task: &Task, why: Broken<'i>) {
-        let (message, traceback) = match why {
-            Broken::NotAPiece(message) => (message, String::new()),
-            Broken::Raised(raised) => (raised.summary(), self.traceback(&raised)),
-        };
-        let route = self.setup.router.route(task.route);
-        tracing::error!(
-            request_id = format!("{}-{}", self.setup.request_id_prefix, task.id),
-            worker = self.index,
-            route = format!("{} {}", route.method, route.pattern),
-            handler = format!("{}:{}", route.module, route.qualname),
-            "the content broke off after its answer had begun: {message}{}{traceback}",
-            if traceback.is_empty() { "" } else { "\n" },
-        );
-    }
-
-    fn traceback(&self, raised: &Raised<'i>) -> String {
-        let traceback = self.worker_module.call_method(c"format_exception", &[&raised.0]);
-        traceback.map(|text| text.display()).unwrap_or_default()
-    }
-
-    /// The answer for a task without a value, logged where it is the server's side that failed.
-    fn failure(&self, task: &Task, unanswered: Unanswered<'i>) -> Response {
-        match unanswered {
-            Unanswered::Missing(failure, message, traceback) => self.server_error(task, failure, &message, &traceback),
-            Unanswered::Unserializable(message) => {
-                self.server_error(task, Failure::ResponseNotSerializable, &message, "")
-            }
-            Unanswered::NoRoom => Failure::QueueFull.response(Failure::QueueFull.default_detail()),
-            Unanswered::Call(CallError::Invalid(detail)) => self.invalid(task, &detail),
-            Unanswered::Call(CallError::Raised(raised)) => self.raised(task, raised),
-        }
-    }
-
-    fn invalid(&self, task: &Task, detail: &Object<'i>) -> Response {
-        let mut json = Vec::new();
-        match self.converter.json(detail, &mut json) {
-            Ok(()) => Failure::ValidationError.response_raw_detail(&json),
-            Err(_) => self.server_error(task, Failure::ResponseNotSerializable, "a 422's detail is not JSON", ""),
-        }
-    }
-
-    fn raised(&self, task: &Task, raised: Raised<'i>) -> Response {
-        if raised.is(&self.http_exception) {
-            return match self.converter.http_exception(&raised.0) {
-                Ok(response) => response,
-                Err(Refused::Unserializable(message)) => {
-                    self.server_error(task, Failure::ResponseNotSerializable, &message, "")
-                }
-                Err(Refused::NoRoom) => self.failure(task, Unanswered::NoRoom),
-                Err(Refused::Interrupted(raised)) => self.handler_raised(task, Failure::HandlerRaised, &raised),
-            };
-        }
-        let failure = if raised.is(&self.handler_timeout) { Failure::HandlerTimeout } else { Failure::HandlerRaised };
-        self.handler_raised(task, failure, &raised)
-    }
-
-    fn handler_raised(&self, task: &Task, failure: Failure, raised: &Raised<'i>) -> Response {
-        self.server_error(task, failure, &raised.summary(), &self.traceback(raised))
-    }
-
-    fn server_error(&self, task: &Task, failure: Failure, message: &str, traceback: &str) -> Response {
-        let route = self.setup.router.route(task.route);
-        let request_id = format!("{}-{}", self.setup.request_id_prefix, task.id);
-        tracing::error!(
-            request_id,
-            worker = self.index,
-            route = format!("{} {}", route.method, route.pattern),
-            handler = format!("{}:{}", route.module, route.qualname),
-            error = failure.code(),
-            "{message}{}{traceback}",
-            if traceback.is_empty() { "" } else { "\n" },
-        );
-        let mut response = if self.setup.debug {
-            failure.debug_response(message, traceback)
-        } else {
-            failure.response(failure.default_detail())
-        };
-        response.headers.push(("x-request-id".into(), request_id.into_bytes().into()));
-        response
     }
 }
 
 /// What a handler made.
 enum Made<'i> {
     Whole(Response),
-    /// The head, the first piece, and where the others come from.
+    /// The head of an answer, the first piece of its content, and where the others come from.
     Streamed(Response, Vec<u8>, Pieces<'i>),
-}
-
-fn broken(why: Broken<'_>) -> Unanswered<'_> {
-    match why {
-        Broken::Raised(raised) => Unanswered::Call(CallError::Raised(raised)),
-        Broken::NotAPiece(message) => Unanswered::Unserializable(message),
-    }
-}
-
-fn unanswered(refused: Refused<'_>) -> Unanswered<'_> {
-    match refused {
-        Refused::Unserializable(message) => Unanswered::Unserializable(message),
-        Refused::NoRoom => Unanswered::NoRoom,
-        Refused::Interrupted(raised) => Unanswered::Call(CallError::Raised(raised)),
-    }
-}
-
-/// Decides when garbage is collected; never during a task.
-struct Collector<'i> {
-    get_count: Object<'i>,
-    collect: Object<'i>,
-    tasks: u32,
-}
-
-impl<'i> Collector<'i> {
-    /// Asking for the count costs about as much as a small handler: every so many tasks is enough.
-    const TASKS_BETWEEN_LOOKS: u32 = 64;
-    /// Tracked objects made since the last collection, less those freed: about 1 MiB of small containers. Beyond it a
-    /// collection no longer waits for a pause.
-    const OBJECTS_MAX: i64 = 10_000;
-    /// Below this many tasks since the last one, a pause is not worth a collection.
-    const TASKS_BEFORE_IDLE: u32 = 256;
-
-    fn new(gil: Gil<'i>) -> PyResult<'i, Self> {
-        let gc = gil.import(c"gc")?;
-        Ok(Self { get_count: gc.attr(c"get_count")?, collect: gc.attr(c"collect")?, tasks: 0 })
-    }
-
-    fn after_task(&mut self) {
-        self.tasks += 1;
-        if !self.tasks.is_multiple_of(Self::TASKS_BETWEEN_LOOKS) {
-            return;
-        }
-        let young = self.get_count.call(&[]).ok().and_then(|counts| counts.tuple_items().first()?.to_i64().ok());
-        if young.is_some_and(|young| young > Self::OBJECTS_MAX) {
-            self.collect();
-        }
-    }
-
-    fn is_due_when_idle(&self) -> bool {
-        self.tasks >= Self::TASKS_BEFORE_IDLE
-    }
-
-    fn collect(&mut self) {
-        self.tasks = 0;
-        // A finalizer that raises is reported by CPython itself; there is nothing more to say here.
-        drop(self.collect.call(&[]));
-    }
+    /// No answer: what to say instead.
+    Failed(Report),
+    /// An answer that is larger than all contents may be.
+    NoRoom,
 }

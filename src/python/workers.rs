@@ -5,18 +5,23 @@
 //!
 //! A worker is lost when its handler does not come back from an interrupt, or when its thread panics. It is replaced on the
 //! same lane: a new thread makes a new interpreter (about 20 ms, 1.7 MiB that are never returned), and the pool gives it the
-//! lane's tasks. `max_replacements` bounds that over the server's life; beyond it [`Options::exhausted`] is called once, for
+//! lane's tasks. [`Replacements`] bounds how many that may be in a while; beyond it [`Options::exhausted`] is called once, for
 //! the server to stop and exit non-zero, rather than limp.
+//!
+//! At the stop each worker runs its shutdown hooks, waits for its threads, runs its exit functions and ends its interpreter, all on
+//! its own thread. Who has not done so by the deadline is named with what it does and where, and left.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::ending::{self, AT_ONCE_LOOK, WORDS_PATIENCE};
 use super::handler::Unresolved;
 use super::interpreter::STACK_BYTES;
+use super::replacements::Replacements;
 use super::supervisor::{Abandoned, Seen, Watch, look};
 use super::worker::{self, Ended, Setup, Started};
 use crate::dispatch::Pool;
@@ -41,8 +46,12 @@ pub struct Options {
     pub workers: usize,
     /// From the interrupt of a handler over its budget to the replacement of its worker.
     pub interrupt_grace: Duration,
-    /// Replacements over the server's life.
+    /// Replacements in any `replacement_window`.
     pub max_replacements: usize,
+    /// See `max_replacements`.
+    pub replacement_window: Duration,
+    /// How long the workers may take to end when one of them could not start.
+    pub start_failure_patience: Duration,
     /// Called once when a worker is lost and may not be replaced, with the reason.
     pub exhausted: Box<dyn Fn(&str) + Send + Sync>,
 }
@@ -63,7 +72,9 @@ pub enum StartError {
 pub struct Report {
     /// Workers that still ran Python at the deadline: what they ran.
     pub unfinished: Vec<Abandoned>,
-    /// Interpreters or threads that are left: the process must exit without finalizing Python.
+    /// Workers that had not ended at the deadline, and those whose thread panicked.
+    pub unended: usize,
+    /// Interpreters that are left: the process must exit without finalizing Python. Those of the `unended` among them.
     pub left_behind: usize,
     /// Workers that were replaced.
     pub replaced: usize,
@@ -87,6 +98,9 @@ struct Shared {
     watches: Mutex<Vec<Arc<Watch>>>,
     interrupted: AtomicU64,
     replaced: AtomicU64,
+    replacements: Mutex<Replacements>,
+    /// Interpreters of workers that were replaced which are still there.
+    left: AtomicU64,
 }
 
 enum Event {
@@ -103,8 +117,12 @@ enum Event {
     },
     Stop {
         deadline: Instant,
+        at_once: AtOnce,
     },
 }
+
+/// Asked every now and then while an end is waited for: true means now.
+type AtOnce = Box<dyn FnMut() -> bool + Send>;
 
 impl Workers {
     /// Starts the workers and waits until each is ready, or until one is not: then none is left. Asks `interrupted` every now
@@ -124,6 +142,7 @@ impl Workers {
         let (events, inbox) = channel();
         let count = options.workers;
         let watches = (0..count).map(|_| Arc::default()).collect();
+        let replacements = Mutex::new(Replacements::new(options.max_replacements, options.replacement_window));
         let shared = Arc::new(Shared {
             setup,
             pool,
@@ -132,6 +151,8 @@ impl Workers {
             watches: Mutex::new(watches),
             interrupted: AtomicU64::new(0),
             replaced: AtomicU64::new(0),
+            replacements,
+            left: AtomicU64::new(0),
         });
         let mut crew = Crew::new(Arc::clone(&shared), events.clone());
         let (started, answers) = channel();
@@ -147,7 +168,8 @@ impl Workers {
                 return Err(error);
             }
             shared.pool.close();
-            crew.wait_for_all(&inbox, Instant::now() + Duration::from_secs(10));
+            let deadline = Instant::now() + shared.options.start_failure_patience;
+            crew.wait_for_all(&inbox, deadline, interrupted);
             return Err(error);
         }
         give_back_freed_memory();
@@ -164,7 +186,8 @@ impl Workers {
         self.shared.pool.close();
         let waiting = self.shared.refuse_waiting(Failure::ShuttingDown);
         let watches = self.shared.watches();
-        waiting + watches.iter().filter_map(|watch| self.shared.abandon(watch, Failure::WorkerLost, STOPPED)).count()
+        waiting
+            + watches.iter().filter_map(|watch| self.shared.abandon(watch, Failure::WorkerLost, STOPPED)?.task).count()
     }
 
     /// A question that can be asked from any thread, also after their end: what do the workers run?
@@ -182,18 +205,21 @@ impl Workers {
                 running: running.collect(),
                 interrupted: shared.interrupted.load(Relaxed),
                 replaced: shared.replaced.load(Relaxed),
+                replacements_left: shared.replacements().left(Instant::now()) as u64,
+                interpreters_left: shared.left.load(Relaxed),
             }
         }
     }
 
-    /// Closes the pool, lets the workers finish what it holds, and joins them; gives up at `deadline`.
-    pub fn stop(self, deadline: Instant) -> Report {
+    /// Closes the pool, lets the workers finish what it holds, and joins them; gives up at `deadline`, or when `at_once` says so.
+    pub fn stop(self, deadline: Instant, at_once: impl FnMut() -> bool + Send + 'static) -> Report {
         self.shared.pool.close();
         // Should the supervisor be gone, joining it says so.
-        drop(self.events.send(Event::Stop { deadline }));
+        drop(self.events.send(Event::Stop { deadline, at_once: Box::new(at_once) }));
         self.supervisor.join().unwrap_or_else(|_| {
             tracing::error!("the supervisor of the workers panicked");
-            Report { left_behind: 1, ..Report::default() }
+            ending::interpreter_left();
+            Report { unended: 1, left_behind: 1, ..Report::default() }
         })
     }
 }
@@ -211,6 +237,10 @@ fn give_back_freed_memory() {
 impl Shared {
     fn watches(&self) -> Vec<Arc<Watch>> {
         self.watches.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn replacements(&self) -> MutexGuard<'_, Replacements> {
+        self.replacements.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn abandon(&self, watch: &Watch, failure: Failure, detail: &str) -> Option<Abandoned> {
@@ -276,6 +306,7 @@ struct Member {
     index: usize,
     serial: usize,
     thread: JoinHandle<()>,
+    watch: Arc<Watch>,
     /// It was given up: its end is welcome but not waited for.
     abandoned: bool,
 }
@@ -293,7 +324,8 @@ struct Crew {
 impl Crew {
     fn new(shared: Arc<Shared>, events: Sender<Event>) -> Self {
         let routes = (0..shared.setup.router.routes().len()).map(|index| RouteId(index as u32));
-        let shortest_budget = routes.map(|id| shared.setup.budget(id)).min().unwrap_or(shared.setup.handler_timeout);
+        let budgets = routes.map(|id| shared.setup.budget(id));
+        let shortest_budget = budgets.fold(shared.setup.handler_timeout, Duration::min);
         Self { shared, events, members: Vec::new(), serial: 0, shortest_budget, report: Report::default() }
     }
 
@@ -302,6 +334,7 @@ impl Crew {
         let serial = self.serial;
         self.serial += 1;
         let watch = Arc::clone(&self.shared.watches()[index]);
+        let watched = Arc::clone(&watch);
         let queue = self.shared.pool.worker(index);
         let (shared, events) = (Arc::clone(&self.shared), self.events.clone());
         let thread = std::thread::Builder::new()
@@ -318,7 +351,7 @@ impl Crew {
                 // Nobody listens any more when the server has given up waiting.
                 drop(events.send(Event::Ended { index, serial, ended }));
             })?;
-        self.members.push(Member { index, serial, thread, abandoned: false });
+        self.members.push(Member { index, serial, thread, watch: watched, abandoned: false });
         Ok(())
     }
 
@@ -336,8 +369,8 @@ impl Crew {
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(Event::Ended { index, serial, ended }) => self.ended(index, serial, ended),
                 Ok(Event::Started { index, outcome }) => self.started(index, &outcome),
-                Ok(Event::Stop { deadline }) => {
-                    self.wait_for_all(inbox, deadline);
+                Ok(Event::Stop { deadline, at_once }) => {
+                    self.wait_for_all(inbox, deadline, at_once);
                     return self.report;
                 }
                 Err(RecvTimeoutError::Disconnected) => unreachable!("the crew holds a sender itself"),
@@ -350,25 +383,49 @@ impl Crew {
         let watch = Arc::clone(&self.shared.watches()[index]);
         let detail = Failure::HandlerTimeout.default_detail();
         let Some(abandoned) = self.shared.abandon(&watch, Failure::HandlerTimeout, detail) else { return };
-        let route = self.shared.setup.router.route(abandoned.route);
-        tracing::error!(
-            worker = index,
-            route = format!("{} {}", route.method, route.pattern),
-            request_id = format!("{}-{}", self.shared.setup.request_id_prefix, abandoned.request),
-            ran_ms = abandoned.ran.as_millis() as u64,
-            "the handler did not come back from its interrupt; its worker is replaced\n{}",
-            abandoned.stack,
-        );
-        for member in self.members.iter_mut().filter(|member| member.index == index) {
+        let ran_ms = abandoned.ran.as_millis() as u64;
+        match abandoned.task {
+            Some((route, request)) => {
+                let route = self.shared.setup.router.route(route);
+                tracing::error!(
+                    worker = index,
+                    route = format!("{} {}", route.method, route.pattern),
+                    request_id = format!("{}-{request}", self.shared.setup.request_id_prefix),
+                    ran_ms,
+                    "the handler did not come back from its interrupt; its worker is replaced\n{}",
+                    abandoned.stack,
+                );
+            }
+            None => tracing::error!(
+                worker = index,
+                ran_ms,
+                "finalizers of collected objects did not come back from their interrupt; the worker is replaced\n{}",
+                abandoned.stack,
+            ),
+        }
+        for member in self.members.iter_mut().filter(|member| member.index == index && !member.abandoned) {
             member.abandoned = true;
+            self.shared.left.fetch_add(1, Relaxed);
         }
         self.replace(index);
     }
 
     fn replace(&mut self, index: usize) {
-        if self.report.replaced >= self.shared.options.max_replacements {
+        let left = {
+            let mut replacements = self.shared.replacements();
+            let now = Instant::now();
+            replacements.make(now).then(|| replacements.left(now))
+        };
+        let Some(left) = left else {
             return self.exhaust("a worker was lost and the bound on replacements is reached");
-        }
+        };
+        tracing::warn!(
+            worker = index,
+            left,
+            max = self.shared.options.max_replacements,
+            window_s = self.shared.options.replacement_window.as_secs_f64(),
+            "a lost worker is replaced; the server stops when no replacement is left"
+        );
         self.report.replaced += 1;
         self.shared.replaced.fetch_add(1, Relaxed);
         self.shared.replace_watch(index);
@@ -416,37 +473,57 @@ impl Crew {
         match ended {
             Some(Ended::Clean | Ended::NeverBegan) => {}
             Some(Ended::InterpreterLeft(in_use)) => {
-                tracing::warn!(
+                tracing::info!(
                     worker = member.index,
                     threads = in_use.threads,
-                    "threads that handlers started outside `threading` keep the worker's interpreter alive"
+                    "daemon threads, or threads started outside `threading`, keep the worker's interpreter alive"
                 );
-                self.report.left_behind += 1;
+                self.leave();
             }
             // The interpreter of a thread that panicked was not ended.
-            None => self.report.left_behind += 1,
+            None => {
+                self.report.unended += 1;
+                self.leave();
+            }
+        }
+        if member.abandoned && matches!(ended, Some(Ended::Clean | Ended::NeverBegan)) {
+            self.shared.left.fetch_sub(1, Relaxed);
         }
         Some(member)
     }
 
-    /// Joins everyone until the deadline; who is left then is reported by name.
-    fn wait_for_all(&mut self, inbox: &Receiver<Event>, deadline: Instant) {
+    fn leave(&mut self) {
+        self.report.left_behind += 1;
+        ending::interpreter_left();
+    }
+
+    /// Joins everyone until the deadline, or until it is to be at once; who is left then is reported by name.
+    fn wait_for_all(&mut self, inbox: &Receiver<Event>, deadline: Instant, mut at_once: impl FnMut() -> bool) {
         // One that was given up may still come back; its handler was answered for, and nobody waits.
         while self.members.iter().any(|member| !member.abandoned) {
             let left = deadline.saturating_duration_since(Instant::now());
-            match inbox.recv_timeout(left) {
+            match inbox.recv_timeout(left.min(AT_ONCE_LOOK)) {
                 Ok(Event::Ended { serial, ended, .. }) => {
                     if let Some(member) = self.take(serial, ended.as_ref()) {
                         drop(member.thread.join());
                     }
                 }
                 Ok(Event::Started { .. } | Event::Stop { .. }) => {}
+                Err(RecvTimeoutError::Timeout) if !left.is_zero() && !at_once() => {}
                 Err(_) => break,
             }
         }
-        self.report.left_behind += self.members.len();
         for watch in self.shared.watches() {
             self.report.unfinished.extend(self.shared.abandon(&watch, Failure::WorkerLost, STOPPED));
+        }
+        for member in std::mem::take(&mut self.members) {
+            self.leave();
+            self.report.unended += 1;
+            // What is known of one that was given up is in the log since then.
+            if !member.abandoned && member.watch.running().is_none() {
+                let (doing, threads) = member.watch.last_words(WORDS_PATIENCE);
+                tracing::error!(worker = member.index, "the worker does not end: it waits for {doing}\n{threads}");
+            }
         }
     }
 }

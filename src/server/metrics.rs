@@ -124,6 +124,10 @@ impl Collector for Once {
         page.gauges("worker_running_seconds", "How long each busy worker runs its task", "worker", running)?;
         page.counter("handlers_interrupted", "Handlers that were over their time budget", workers.interrupted)?;
         page.counter("workers_replaced", "Workers that were lost and replaced", workers.replaced)?;
+        let help = "Lost workers that may be replaced now before the server stops instead";
+        page.gauge("replacements_left", help, workers.replacements_left as i64)?;
+        let help = "Interpreters of replaced workers in which something still runs";
+        page.gauge("interpreters_left", help, workers.interpreters_left as i64)?;
 
         page.gauge(
             "io_by_worker",

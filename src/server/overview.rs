@@ -152,6 +152,10 @@ pub struct WorkersOverview {
     pub interrupted: u64,
     /// Workers that were replaced so far because they were lost.
     pub replaced: u64,
+    /// How many may be replaced now, before the server stops instead (`--max-replacements`).
+    pub replacements_left: u64,
+    /// Interpreters of replaced workers that are still there, because a handler or a daemon thread runs in them.
+    pub interpreters_left: u64,
     /// What runs, by worker.
     pub running: Vec<RunningOverview>,
 }
@@ -230,6 +234,8 @@ impl App {
                 busy: busy.into_iter().filter(|busy| *busy).count(),
                 interrupted: workers.interrupted,
                 replaced: workers.replaced,
+                replacements_left: workers.replacements_left,
+                interpreters_left: workers.interpreters_left,
                 running: running.collect(),
             },
             io: self.io.overview(),

@@ -140,5 +140,6 @@ def forks_by_multiprocessing() -> None:
 
 
 @app.get("/daemon")
-def daemon_thread() -> None:
-    threading.Thread(target=quick, daemon=True).start()
+def daemon_thread() -> str:
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+    return "started"

@@ -29,11 +29,6 @@ def execute() -> None:
     os.execv(sys.executable, [sys.executable, "-c", ""])
 
 
-@app.get("/daemon")
-def daemon() -> None:
-    threading.Thread(target=print, daemon=True).start()
-
-
 @app.get("/signal")
 def take_signal() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
