@@ -79,7 +79,7 @@ fn a_report_that_does_not_come_back_costs_its_worker() {
         @app.get('/end')\ndef end(): ended = End(); return 'value'\n\
         @app.get('/ok')\ndef ok(): return 'ok'\n";
     std::fs::write(app.path().join("app.py"), source).expect("a file");
-    let server = Server::start_in(app.path(), "app:app", &["--workers", "1", "--interrupt-grace", "100ms"]);
+    let server = Server::start_in(app.path(), "app:app", &["--workers", "1", "--interrupt-grace", "2s"]);
     for target in ["/text", "/end"] {
         let answer = server.get(target);
         assert_eq!((answer.status, answer.json()["error"].as_str()), (504, Some("handler_timeout")), "{target}");
