@@ -192,6 +192,14 @@ class Call:
             task.result()
         return count
 
+    async def do_kept(self, label):
+        """Tell whether a send to a client that is gone came to what the server's version promises: OSError since 2.4, nothing before."""
+        outcome = self.told[label]
+        version = tuple(int(part) for part in (self.scope["asgi"].get("spec_version") or "2.0").split("."))
+        if "raised" in outcome:
+            return "OSError" in outcome["raised"]["classes"]
+        return version < (2, 4)
+
     async def do_tell(self):
         content = json.dumps(self.told).encode()
         if self.scope["type"] == "websocket":

@@ -179,7 +179,11 @@ fn one_exchange(context: Context<'_>, loaded: &Loaded, server: &Server, values: 
         let mut answers = answers.clone();
         answers.extend(cut.clone().filter(|_| is_cut && answers.len() + 1 == expected.len()));
         if is_cut && cut.is_none() {
-            wrong.push("the answer is whole, and should be cut".into());
+            wrong.push(match &missing {
+                Some(Missing::Late) => "the answer does not end, and neither does the connection".into(),
+                Some(missing) => format!("an answer that is cut is due: {missing}"),
+                None => "the answer is whole, and should be cut".into(),
+            });
         } else if expected.len() != answers.len() {
             wrong.push(match &missing {
                 Some(missing) if answers.len() < expected.len() => format!("answer {}: {missing}", answers.len() + 1),
