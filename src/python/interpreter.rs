@@ -91,7 +91,7 @@ impl Interpreter {
             allow_fork: 0,
             allow_exec: 0,
             allow_threads: 1,
-            // sentry-sdk, OpenTelemetry, QueueListener, loguru, prometheus_client and debugpy need them.
+            // sentry-sdk, OpenTelemetry, QueueListener, loguru and prometheus_client need them.
             allow_daemon_threads: 1,
             check_multi_interp_extensions: 1,
             gil: ffi::PyInterpreterConfig_OWN_GIL,
