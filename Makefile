@@ -64,10 +64,16 @@ conformance/.venv/requirements: conformance/adapters/requirements.txt
 
 COMPARISON ?= docs/generated/COMPARISON
 
-compare: build conformance/.venv/requirements ## Runs the conformance suite against other servers, and writes docs/generated/COMPARISON.
+compare: build conformance/.venv/requirements ## Runs the conformance suites against other servers, and writes docs/generated/COMPARISON*.
 	@cargo run --quiet --release --package polygil-conformance -- table \
 		polygil uvicorn uvicorn-h11 hypercorn gunicorn waitress granian granian-wsgi robyn \
 		--markdown $(COMPARISON).md --html $(COMPARISON).html
+	@cargo run --quiet --release --package polygil-conformance -- table \
+		wsgi-gunicorn-sync wsgi-gunicorn-gthread wsgi-waitress wsgi-cheroot wsgi-uwsgi wsgi-granian wsgi-fastpysgi wsgi-wsgiref \
+		--markdown $(COMPARISON)-WSGI.md --html $(COMPARISON)-WSGI.html
+	@cargo run --quiet --release --package polygil-conformance -- table \
+		asgi-uvicorn-httptools asgi-uvicorn-h11 asgi-hypercorn asgi-daphne asgi-granian asgi-gunicorn asgi-fastpysgi \
+		--markdown $(COMPARISON)-ASGI.md --html $(COMPARISON)-ASGI.html
 
 sim: ## Runs the server in simulated worlds: a fixed range of seeds, and a fresh one, which is printed.
 	@$(MAKE) --no-print-directory sim-seeds SEEDS=0..2000

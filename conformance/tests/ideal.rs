@@ -246,7 +246,12 @@ fn each_violation_is_found(name: &str, violations: &[(&str, &str)]) {
                         found.unwrap_or_else(|| panic!("{violation} is for {id}, which does not exist")).clone();
                     // One server is enough.
                     case.case.alone = true;
-                    let result = run(context, &[&case], None, 1, &|_| polygil_conformance::run::Next::Go).remove(0);
+                    let once = || run(context, &[&case], None, 1, &|_| polygil_conformance::run::Next::Go).remove(0);
+                    let mut result = once();
+                    if result.verdict != Verdict::Failed {
+                        // Another server may have taken the port that was free a moment ago, and have been asked instead.
+                        result = once();
+                    }
                     if result.verdict != Verdict::Failed {
                         missed
                             .lock()
