@@ -24,7 +24,7 @@ def join_threads() -> None:
     """Wait for the threads that are no daemons, as a script's end does; asks pools of `concurrent.futures` to end first."""
     threading = sys.modules.get("threading")
     if threading is not None:
-        threading._shutdown()  # type: ignore[attr-defined]
+        threading._shutdown()
 
 
 def run_exit_functions() -> None:
@@ -55,7 +55,7 @@ def name_thread(name: str) -> None:
 
     thread = threading.current_thread()
     thread.name = name
-    thread._daemonic = False  # type: ignore[attr-defined]
+    thread._daemonic = False
 
 
 def forget_thread() -> None:
@@ -85,7 +85,7 @@ class ExitFunction:
     def __repr__(self) -> str:
         return repr(self.function)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
 
 def name_exit_functions() -> None:
@@ -106,7 +106,7 @@ def name_exit_functions() -> None:
     named.__name__ = named.__qualname__ = "register"
     forgotten.__name__ = forgotten.__qualname__ = "unregister"
     named.__doc__, forgotten.__doc__ = register.__doc__, unregister.__doc__
-    atexit.register, atexit.unregister = named, forgotten  # type: ignore[assignment]
+    atexit.register, atexit.unregister = named, forgotten
 
 
 called_by[ExitFunction.__call__.__code__] = ("exit function", lambda frame: _named(frame.f_locals["self"].function))
@@ -145,7 +145,7 @@ def _thread_of(frame: FrameType) -> Any:
     outermost = frame
     while outermost.f_back is not None:
         outermost = outermost.f_back
-    if outermost.f_code is not threading.Thread._bootstrap.__code__:  # type: ignore[attr-defined]
+    if outermost.f_code is not threading.Thread._bootstrap.__code__:
         return None
     return outermost.f_locals.get("self")
 
