@@ -55,7 +55,7 @@ def name_thread(name: str) -> None:
 
     thread = threading.current_thread()
     thread.name = name
-    thread._daemonic = False
+    thread._daemonic = False  # type: ignore[attr-defined]
 
 
 def forget_thread() -> None:
@@ -85,7 +85,7 @@ class ExitFunction:
     def __repr__(self) -> str:
         return repr(self.function)
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
 
 def name_exit_functions() -> None:
