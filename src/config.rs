@@ -66,6 +66,8 @@ macro_rules! options {
         #[derive(Debug, Clone)]
         pub struct Config {
             $($(#[doc = $help] pub $field: $type,)*)*
+            /// What the sources say that is no mistake and no option either, one line each, to be logged.
+            pub warnings: Vec<String>,
         }
 
         /// The table.
@@ -75,7 +77,7 @@ macro_rules! options {
 
         impl Default for Config {
             fn default() -> Self {
-                Self { $($($field: $parse($default).expect("a default is valid"),)*)* }
+                Self { $($($field: $parse($default).expect("a default is valid"),)*)* warnings: Vec::new() }
             }
         }
 
@@ -94,12 +96,14 @@ macro_rules! options {
 
 options! {
     "Where it listens" {
-        host: String = "127.0.0.1", kinds::text, Some("HOST"), "Address or name to listen on; 0.0.0.0 is every IPv4 address.";
+        host: String = "127.0.0.1", kinds::text, Some("HOST"), "Address or name to listen on; 0.0.0.0 is every IPv4 address, :: every address of both families.";
+        ipv6_only: bool = "false", kinds::switch, None, "With --host ::, take no IPv4.";
         port: u16 = "8000", kinds::port, Some("PORT"), "TCP port; 0 picks a free one, which the ready line names.";
-        uds: Option<PathBuf> = "", kinds::path, Some("PATH"), "Listen on this Unix socket instead of host and port.";
+        uds: Option<PathBuf> = "", kinds::path, Some("PATH"), "Listen on this Unix socket instead of host and port; it is removed at the stop.";
+        uds_mode: Option<u32> = "", kinds::mode, Some("MODE"), "Permissions of the Unix socket, octal, such as 660; without it the umask decides.";
         reuse_port: bool = "false", kinds::switch, None, "Share the port with other servers that say so too (SO_REUSEPORT): a successor takes over without a refused connection.";
         ready_fd: Option<i32> = "", kinds::descriptor, Some("FD"), "Write the port and a newline to this open descriptor when ready, then close it; a standard stream (0 to 2) is /dev/null for everybody else then, for the log as well.";
-        port_file: Option<PathBuf> = "", kinds::path, Some("PATH"), "Write the port to this file when ready; it appears whole or not at all.";
+        port_file: Option<PathBuf> = "", kinds::path, Some("PATH"), "Write the port to this file when ready; it appears whole or not at all, and is removed at the stop.";
         admin: Option<Place> = "", kinds::place, Some("[HOST:]PORT"), "Answer /readyz, /livez, /metrics (Prometheus) and /stats at an address of their own; without a host, on 127.0.0.1.";
         backlog: u32 = "1024", kinds::up_to::<65_535, _>, Some("N"), "Connections that the kernel holds until they are accepted.";
         max_connections: usize = "10000", kinds::up_to::<1_000_000, _>, Some("N"), "Open connections; further ones wait in the backlog, and whoever is idle longest makes way for them.";
@@ -107,7 +111,7 @@ options! {
     "What it runs" {
         app_dir: PathBuf = ".", kinds::directory, Some("DIR"), "Directory to import the app from; it comes first on sys.path.";
         workers: usize = "auto", kinds::workers, Some("N"), "Workers, each a thread with an interpreter and a GIL of its own; auto is the cores that this process may use (affinity and cgroup quota); twice as many keep short handlers quick beside long ones.";
-        pin: bool = "true", kinds::switch, None, "Pin each worker to one core.";
+        pin: bool = "false", kinds::switch, None, "Pin each worker to one core; it gained nothing measurable, and threads and child processes that a handler starts stay on its core.";
         io_threads: usize = "1", kinds::up_to::<256, _>, Some("N"), "Threads for sockets and HTTP.";
         lazy: bool = "false", kinds::switch, None, "Look handlers up at their first request, and serve missing ones with their 5xx, instead of failing the start.";
         debug: bool = "false", kinds::switch, None, "Put message and traceback into 5xx answers.";
@@ -140,6 +144,7 @@ options! {
         max_chunk_extension_bytes: usize = "4KiB", kinds::small_size, Some("BYTES"), "All chunk extensions of a request: 400 beyond it.";
         max_trailer_bytes: usize = "8KiB", kinds::small_size, Some("BYTES"), "Trailer section: 431 beyond it.";
         max_requests_per_connection: u64 = "0", kinds::number, Some("N"), "Requests after which a connection is closed; 0 is no limit.";
+        strict_targets: bool = "false", kinds::switch, None, "Refuse with 400 what RFC 3986 does not allow in a request target, also what browsers send as it is.";
     }
     "What it says" {
         access_log: bool = "false", kinds::switch, None, "Log each answer.";
@@ -161,6 +166,7 @@ impl Config {
             trailers_bytes_max: self.max_trailer_bytes,
             trailers_count_max: self.max_headers,
             requests_per_connection_max: self.max_requests_per_connection,
+            strict_targets: self.strict_targets,
         }
     }
 }
@@ -173,7 +179,8 @@ pub fn reference_markdown() -> String {
          pyproject.toml: the one in the app's directory, or else the nearest at or above the working directory. Paths in it are\n\
          seen from where it stands.\n\n\
          Times are written `250ms`, `1s`, `2m`, as a keyword also as a number of seconds; sizes `8192`, `8KiB`, `16MiB`. Every\n\
-         mistake is reported at once, and nothing starts. Made from the table in `src/config.rs`.\n",
+         mistake is reported at once, and nothing starts. A `POLYGIL_…` variable that names no option is somebody else's, those of a\n\
+         Kubernetes Service called polygil included (`POLYGIL_PORT=tcp://10.0.0.1:80`). Made from the table in `src/config.rs`.\n",
     );
     let mut group = "";
     for option in OPTIONS {

@@ -38,7 +38,7 @@ pub struct Verdict {
 pub struct Report {
     /// What was checked, as given.
     pub target: String,
-    /// Whether every route has its handler.
+    /// Whether every route has its handler, and there is one.
     pub ok: bool,
     /// In the order of registration.
     pub routes: Vec<Verdict>,
@@ -119,7 +119,7 @@ impl Verdict {
 impl Report {
     /// The report of these verdicts.
     pub fn new(target: &str, routes: Vec<Verdict>) -> Self {
-        let ok = routes.iter().all(Verdict::is_ok);
+        let ok = !routes.is_empty() && routes.iter().all(Verdict::is_ok);
         Self { target: target.into(), ok, routes, errors: Vec::new(), contract: None }
     }
 
@@ -152,6 +152,9 @@ impl Report {
         }
         let failing = self.routes.iter().filter(|route| !route.is_ok()).count();
         let count = self.routes.len();
+        if count == 0 {
+            return no_routes(&self.target);
+        }
         let plural = if count == 1 { "" } else { "s" };
         writeln!(text, "{count} route{plural} in {}: {} ok, {failing} failing", self.target, count - failing)
             .expect("writing to a String does not fail");
@@ -169,6 +172,11 @@ impl Report {
         }
         text
     }
+}
+
+/// What is said of a target without a route.
+pub fn no_routes(target: &str) -> String {
+    format!("{target} has no routes: every request would be answered with 404; register one, @app.get(\"/\")\n")
 }
 
 fn explain(route: &Verdict, text: &mut String) {

@@ -66,6 +66,7 @@ pub fn tight() -> Limits {
         trailers_bytes_max: 16,
         trailers_count_max: 1,
         requests_per_connection_max: 5,
+        strict_targets: false,
     }
 }
 

@@ -68,10 +68,10 @@ fn print(draw: &mut Unstructured<'_>, out: &mut Vec<u8>) -> Result<Printed> {
     let path = text(draw, 0..=40, |byte| byte.is_ascii_graphic() && byte != b'#')?;
     let host = *draw.choose(&["a", "a:80", "127.0.0.1:8000", "[::1]", "[v1.x]:1", "x%20y", "A.b-c_d~!$&'()*+,;="])?;
     let (before, path) = match draw.int_in_range(0..=4)? {
-        0 => (format!("http://{host}"), format!("/{path}")),
-        1 => (format!("HTTPS://{host}"), format!("?{path}")),
+        0 => (format!("http://{host}"), as_browsers_send(&format!("/{path}"))),
+        1 => (format!("HTTPS://{host}"), as_browsers_send(&format!("?{path}"))),
         2 => (format!("hTTp://{host}"), String::new()),
-        _ => (String::new(), format!("/{path}")),
+        _ => (String::new(), as_browsers_send(&format!("/{path}"))),
     };
     let target = format!("{before}{path}");
     let (path, query) = match path.split_once('?') {
@@ -116,6 +116,20 @@ fn print(draw: &mut Unstructured<'_>, out: &mut Vec<u8>) -> Result<Printed> {
     }
     let length = (!chunked).then_some(content.len() as u64);
     Ok(Printed { method, target, path, query, host, length, fields, content })
+}
+
+/// A path and a query with what the URL standard has a browser escape there.
+fn as_browsers_send(text: &str) -> String {
+    let (path, query) = text.split_once('?').map_or((text, None), |(path, query)| (path, Some(query)));
+    let escaped = |text: &str, set: &str| -> String {
+        let one = |letter: char| match set.contains(letter) {
+            true => format!("%{:02X}", u32::from(letter)),
+            false => letter.to_string(),
+        };
+        text.chars().map(one).collect()
+    };
+    let path = escaped(path, "\"<>\\^`{}%");
+    query.map_or(path.clone(), |query| format!("{path}?{}", escaped(query, "\"<>")))
 }
 
 fn chunks(draw: &mut Unstructured<'_>, content: &[u8], out: &mut Vec<u8>) -> Result<()> {

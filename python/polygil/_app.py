@@ -16,6 +16,7 @@ import sys
 from os import getcwd
 
 from polygil._errors import RegistrationError
+from polygil._names import describe, name_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Route:
         "pattern",
         "qualname",
         "queue_timeout_ms",
+        "registered_in",
         "timeout_ms",
         "unreachable",
     )
@@ -69,6 +71,7 @@ class Route:
         pattern: str,
         handler: Handler,
         origin: str,
+        registered_in: str | None,
         budgets: Budgets,
         unreachable: str | None,
     ) -> None:
@@ -77,13 +80,23 @@ class Route:
         self.handler = handler
         self.module, self.qualname = name_of(handler)
         self.origin = origin
+        # The module whose code registered it: the second place where its name is looked for.
+        self.registered_in = registered_in
         self.timeout_ms, self.queue_timeout_ms = budgets
         self.unreachable = unreachable
 
     def within(self, prefix: str, budgets: Budgets) -> Route:
         """Return this route under `prefix`; `budgets` are those of its router, for what it leaves open."""
         budgets = _first(((self.timeout_ms, self.queue_timeout_ms), budgets))
-        return Route(self.method, prefix + self.pattern, self.handler, self.origin, budgets, self.unreachable)
+        return Route(
+            self.method,
+            prefix + self.pattern,
+            self.handler,
+            self.origin,
+            self.registered_in,
+            budgets,
+            self.unreachable,
+        )
 
     def __repr__(self) -> str:
         return f"<Route {self.method} {self.pattern} {self.module}:{self.qualname} ({self.origin})>"
@@ -151,35 +164,35 @@ class Router:
         them the router's apply, then those of the routers that include it, then the server's.
         Raises RegistrationError for what no worker could find.
         """
-        return self._decorator(path, methods, timeout, queue_timeout, place(sys._getframe(1)))
+        return self._decorator(path, methods, timeout, queue_timeout, sys._getframe(1))
 
     def get(self, path: str, *, timeout: float | None = None, queue_timeout: float | None = None) -> Decorator:
         """Register the decorated function for GET (and HEAD, where no route of its own has it); see `route`."""
-        return self._decorator(path, ("GET",), timeout, queue_timeout, place(sys._getframe(1)))
+        return self._decorator(path, ("GET",), timeout, queue_timeout, sys._getframe(1))
 
     def post(self, path: str, *, timeout: float | None = None, queue_timeout: float | None = None) -> Decorator:
         """Register the decorated function for POST; see `route`."""
-        return self._decorator(path, ("POST",), timeout, queue_timeout, place(sys._getframe(1)))
+        return self._decorator(path, ("POST",), timeout, queue_timeout, sys._getframe(1))
 
     def put(self, path: str, *, timeout: float | None = None, queue_timeout: float | None = None) -> Decorator:
         """Register the decorated function for PUT; see `route`."""
-        return self._decorator(path, ("PUT",), timeout, queue_timeout, place(sys._getframe(1)))
+        return self._decorator(path, ("PUT",), timeout, queue_timeout, sys._getframe(1))
 
     def patch(self, path: str, *, timeout: float | None = None, queue_timeout: float | None = None) -> Decorator:
         """Register the decorated function for PATCH; see `route`."""
-        return self._decorator(path, ("PATCH",), timeout, queue_timeout, place(sys._getframe(1)))
+        return self._decorator(path, ("PATCH",), timeout, queue_timeout, sys._getframe(1))
 
     def delete(self, path: str, *, timeout: float | None = None, queue_timeout: float | None = None) -> Decorator:
         """Register the decorated function for DELETE; see `route`."""
-        return self._decorator(path, ("DELETE",), timeout, queue_timeout, place(sys._getframe(1)))
+        return self._decorator(path, ("DELETE",), timeout, queue_timeout, sys._getframe(1))
 
     def head(self, path: str, *, timeout: float | None = None, queue_timeout: float | None = None) -> Decorator:
         """Register the decorated function for HEAD; see `route`."""
-        return self._decorator(path, ("HEAD",), timeout, queue_timeout, place(sys._getframe(1)))
+        return self._decorator(path, ("HEAD",), timeout, queue_timeout, sys._getframe(1))
 
     def options(self, path: str, *, timeout: float | None = None, queue_timeout: float | None = None) -> Decorator:
         """Register the decorated function for OPTIONS; see `route`."""
-        return self._decorator(path, ("OPTIONS",), timeout, queue_timeout, place(sys._getframe(1)))
+        return self._decorator(path, ("OPTIONS",), timeout, queue_timeout, sys._getframe(1))
 
     def _decorator(
         self,
@@ -187,11 +200,12 @@ class Router:
         methods: Iterable[str],
         timeout: float | None,
         queue_timeout: float | None,
-        origin: str,
+        caller: FrameType,
     ) -> Decorator:
+        origin, registered_in = place(caller), caller.f_globals.get("__name__")
         if not isinstance(path, str):
             # Most often `@app.get` without parentheses: say so instead of failing at the first request.
-            raise RegistrationError(f'{origin}: the path must be a str such as "/users", not {_describe(path)}')
+            raise RegistrationError(f'{origin}: the path must be a str such as "/users", not {describe(path)}')
         if not path.startswith("/") and not (path == "" and not isinstance(self, App)):
             raise RegistrationError(f"{origin}: the path {path!r} must start with '/'")
         checked_methods = _checked_methods(methods, origin)
@@ -202,7 +216,7 @@ class Router:
             if reason is not None and not _collecting:
                 raise RegistrationError(f"{_origin_of(handler) or origin}: {reason}")
             for method in checked_methods:
-                self._entries.append(Route(method, path, handler, origin, budgets, reason))
+                self._entries.append(Route(method, path, handler, origin, registered_in, budgets, reason))
             return handler
 
         return register
@@ -257,16 +271,6 @@ def short_path(path: str) -> str:
     return path[len(here) :] if path.startswith(here) else path
 
 
-def name_of(handler: object) -> tuple[str, str]:
-    """Return the module and the qualified name a worker would look for; for what has none, the best description."""
-    module = getattr(handler, "__module__", None)
-    qualname = getattr(handler, "__qualname__", None)
-    return (
-        module if isinstance(module, str) else "",
-        qualname if isinstance(qualname, str) else _describe(handler),
-    )
-
-
 def code_of(handler: object) -> CodeType | None:
     """Return the code object of a function, looking through bound methods, static methods and class methods."""
     code = getattr(getattr(handler, "__func__", handler), "__code__", None)
@@ -279,19 +283,13 @@ def _origin_of(handler: object) -> str | None:
     return None if code is None else f"{short_path(code.co_filename)}:{code.co_firstlineno}"
 
 
-def _describe(value: object) -> str:
-    name = getattr(value, "__qualname__", None)
-    kind = type(value).__name__
-    return f"{kind} {name}" if isinstance(name, str) else kind
-
-
 def unreachable_reason(handler: object) -> str | None:
     """Say why another interpreter cannot find or call `handler` by name, and the fix; None when it can."""
     module, qualname = name_of(handler)
     if isinstance(handler, classmethod | staticmethod):
         return _flags_reason(handler.__func__, qualname) or _scope_reason(module, qualname)
     if not callable(handler):
-        return f"a handler must be a function, not {_describe(handler)}"
+        return f"a handler must be a function, not {describe(handler)}"
     if not isinstance(getattr(handler, "__qualname__", None), str) or not module:
         return (
             f"a {type(handler).__name__} object has no name by which another interpreter could find it; "
@@ -396,7 +394,7 @@ def _first(levels: Iterable[Budgets]) -> Budgets:
 
 def _checked_hook[H: Hook](hook: H, origin: str) -> H:
     if not callable(hook):
-        raise RegistrationError(f"{origin}: a hook must be a function, not {_describe(hook)}")
+        raise RegistrationError(f"{origin}: a hook must be a function, not {describe(hook)}")
     name = name_of(hook)[1]
     reason = _flags_reason(hook, name)
     code = code_of(hook)

@@ -176,6 +176,12 @@ def leave_at_exit() -> None:
         atexit.register(_ending.leave)
 
 
+def was_left_by(exception: BaseException | None) -> None:
+    """Be told what the program ended by, where that was not seen: its servers have stopped after it."""
+    if _ending is not None and _ending.exception is None:
+        _ending.exception = exception
+
+
 _ending: _Ending | None = None
 
 

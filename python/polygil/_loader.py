@@ -19,6 +19,7 @@ import sys
 
 from polygil._app import App, Route, code_of, collect_mistakes, short_path
 from polygil._errors import RegistrationError
+from polygil._names import follow, locate
 from polygil._report import failure_report
 from polygil._worker import _close, _import
 
@@ -67,7 +68,9 @@ def load(target: str, collect: bool) -> str:
     finally:
         collect_mistakes(before)
     if report is not None:
-        return _failed(module, attribute, verdict, report["message"], report["traceback"])
+        # Where it was looked for stands in the same line: what is on the path is what is wrong, most often.
+        looked = "".join(f"; {advice}" for advice in report["advice"] if verdict == "module_not_found")
+        return _failed(module, attribute, verdict, report["message"] + looked, report["traceback"])
     found: Any = imported
     walked = module
     for step in attribute.split("."):
@@ -147,29 +150,38 @@ def _table(app: App, module: str, attribute: str, collect: bool) -> str:
 
 
 def _shadowed(route: Route) -> str | None:
-    """Say what hides the registered function under its name; None when the name leads to it.
+    """Say what hides the registered function, and None when a name leads to it, which the route has from then on.
 
     A later `def` of the same name, or a decorator above the route's, would silently be called instead of it.
     """
+    named = locate(route.handler, route.registered_in)
+    if named is not None:
+        route.module, route.qualname = named
+        return None
     name = f"{route.module}:{route.qualname}"
-    found: Any = sys.modules.get(route.module)
-    for step in route.qualname.split("."):
-        try:
-            found = getattr(found, step)
-        except Exception:
-            return f"{name} is registered, and no longer there by that name; leave it a global of its module"
+    try:
+        found = follow(route.module, route.qualname)
+    except Exception:
+        return f"{name} is registered, and no longer there by that name; leave it a global of its module"
     wanted = getattr(route.handler, "__func__", route.handler)
-    seen: list[Any] = []
-    current = found
-    while current is not None and not any(current is other for other in seen):
-        if current is wanted or getattr(current, "__func__", current) is wanted:
-            return None
-        seen.append(current)
-        current = getattr(current, "__wrapped__", None)
-    return (
+    message = (
         f"{name} is registered ({_place(wanted)}), and the name now means another object ({_place(found)}), "
-        "which would be called instead; rename one, or give a decorator's inner function @functools.wraps"
+        "which would be called instead; "
     )
+    if _wraps(found, wanted):
+        return message + "let the route's decorator stand above all others, or give one of the two another name"
+    return message + "rename one, or give a decorator's inner function @functools.wraps"
+
+
+def _wraps(found: Any, wanted: Any) -> bool:
+    """Whether `found` says that it wraps `wanted`."""
+    seen: list[Any] = []
+    while found is not None and not any(found is other for other in seen):
+        if found is wanted or getattr(found, "__func__", found) is wanted:
+            return True
+        seen.append(found)
+        found = getattr(found, "__wrapped__", None)
+    return False
 
 
 def _place(value: Any) -> str:

@@ -6,8 +6,10 @@ This is the only module that imports `polygil._native`, when it is asked to, and
 from __future__ import annotations
 
 import os
+import sys
 import threading
 
+from polygil import _leave
 from polygil._app import App
 from polygil._loader import describe
 
@@ -37,6 +39,7 @@ class Control:
 
     def __init__(self) -> None:
         self._settled = threading.Event()
+        self._process = os.getpid()
         self._stop: Callable[[], object] | None = None
         self.url = ""
 
@@ -54,9 +57,16 @@ class Control:
         """Block until the server accepts connections, or has ended."""
         self._settled.wait()
 
+    def is_here(self) -> bool:
+        """Whether the server runs in this process, and not in the one that this was forked from."""
+        return self._process == os.getpid()
+
     def stop(self) -> None:
-        """Ask the server to drain and stop; nothing happens before it is ready or after it has ended."""
-        if self._stop is not None:
+        """Ask the server to drain and stop; nothing happens before it is ready or after it has ended.
+
+        Nor in a copy of the process that `os.fork` made: the server runs in the other one, which shares its pipe.
+        """
+        if self._stop is not None and self.is_here():
             self._stop()
 
 
@@ -91,7 +101,8 @@ class Server:
             urllib.request.urlopen(server.url)
 
     Takes what `serve` takes. Entering returns when it accepts connections, and raises RuntimeError if it cannot start;
-    leaving drains it and waits until it has stopped.
+    leaving drains it and waits until it has stopped. One that was only started is stopped at the end of the program,
+    however that comes.
     """
 
     def __init__(self, target: str | App, **options: Any) -> None:
@@ -114,20 +125,31 @@ class Server:
         if self._thread is not None:
             raise RuntimeError("this Server has been started already; make another one")
         self._thread = threading.Thread(target=self._run, name="polygil-server")
+        _stop_at_exit(self)
         self._thread.start()
         self._control.wait()
         if not self._control.url:
             self._thread.join()
-            raise RuntimeError("the server did not start; the log says why") from self._failure
+            _unstopped.discard(self)
+            why = f": {self._failure}" if self._failure is not None else "; the log says why"
+            raise RuntimeError(f"the server did not start{why}") from self._failure
         return self
 
     def stop(self) -> None:
         """Drain it and wait until it has stopped; raises what the server's thread raised."""
         self._control.stop()
-        if self._thread is not None:
+        if self._thread is not None and self._control.is_here():
             self._thread.join()
+            _unstopped.discard(self)
         if self._failure is not None:
             raise self._failure
+
+    def _end(self) -> None:
+        """Stop what the program left running; its own way of ending, an exception perhaps, is not changed by a failure here."""
+        if self._control.is_here() and self._thread is not None:
+            self._control.wait()
+            self._control.stop()
+            self._thread.join()
 
     def _run(self) -> None:
         try:
@@ -144,6 +166,27 @@ class Server:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
+
+
+# Servers that the program has started and not stopped.
+_unstopped: set[Server] = set()
+_watches_exit = False
+
+
+def _stop_at_exit(server: Server) -> None:
+    """See to it that the program's end stops the server, before Python waits for its thread, and before exit functions run."""
+    global _watches_exit
+    if not _watches_exit:
+        _watches_exit = True
+        # As `concurrent.futures` does for its pools: `atexit` comes after the wait for threads, which would have no end.
+        threading._register_atexit(_stop_all)  # type: ignore[attr-defined]
+    _unstopped.add(server)
+
+
+def _stop_all() -> None:
+    for server in list(_unstopped):
+        server._end()
+    _leave.was_left_by(getattr(sys, "last_exc", None))
 
 
 def _target(target: str | App) -> str:

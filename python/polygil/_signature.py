@@ -15,6 +15,8 @@ of what converts and one source of 422 answers, which are those of FastAPI with 
 
 from __future__ import annotations
 
+import sys
+
 from polygil._errors import SignatureError, ValidationError
 from polygil._parameters import MISSING, Validator, fast_kind, validator_for
 from polygil._request import Request
@@ -287,23 +289,54 @@ def _annotations_of(func: Any) -> dict[str, Any]:
 
 def _evaluated(name: str, annotation: Any, namespace: dict[str, Any]) -> Any:
     try:
-        while isinstance(annotation, str):  # twice for text under `from __future__ import annotations`
-            annotation = eval(annotation, namespace)  # the program's own text, as typing.get_type_hints does it
-        return annotation
+        return _without_quotes(annotation, namespace)
     except Exception as error:
         if name == "request":
             return MISSING  # `Request` imported under TYPE_CHECKING only: the name says enough.
         raise SignatureError(f"parameter `{name}`: the annotation {annotation!r} does not evaluate: {error}") from None
 
 
+def _without_quotes(annotation: Any, namespace: dict[str, Any]) -> Any:
+    """Return an annotation with its text evaluated, at any depth: `"Color"`, `list["Color"]`, `Optional["Color"]`."""
+    while isinstance(annotation, str) or type(annotation).__name__ == "ForwardRef":
+        # Twice for text under `from __future__ import annotations`. It is the program's own, as in typing.get_type_hints.
+        text = annotation if isinstance(annotation, str) else annotation.__forward_arg__
+        annotation = eval(text, namespace)
+    if hasattr(annotation, "__metadata__"):
+        inner = _without_quotes(annotation.__origin__, namespace)
+        return annotation if inner is annotation.__origin__ else annotation.copy_with((inner,))
+    args = getattr(annotation, "__args__", None)
+    origin = getattr(annotation, "__origin__", None)
+    # The text in a Literal is a value.
+    if not isinstance(args, tuple) or getattr(origin, "_name", None) == "Literal" or not any(map(_may_quote, args)):
+        return annotation
+    plain = tuple(_without_quotes(arg, namespace) if _may_quote(arg) else arg for arg in args)
+    if all(one is other for one, other in zip(plain, args, strict=True)):
+        return annotation
+    if hasattr(annotation, "copy_with"):
+        return annotation.copy_with(plain)
+    if isinstance(annotation, type(int | None)):
+        union = plain[0]
+        for arg in plain[1:]:
+            union = union | arg
+        return union
+    return origin[plain]  # type: ignore[index]
+
+
+def _may_quote(arg: Any) -> bool:
+    return isinstance(arg, str) or type(arg).__name__ == "ForwardRef" or hasattr(arg, "__args__") or hasattr(arg, "__metadata__")
+
+
 def _inspected(func: Callable[..., Any]) -> list[tuple[str, Any, Any, bool]]:
     """Return the same as `_parameters_of` for callables that are not plain functions."""
+    import builtins
     import inspect
 
     try:
         signature = inspect.signature(func, eval_str=True)
     except (TypeError, ValueError, NameError) as error:
         raise SignatureError(f"its parameters are not known: {error}") from None
+    namespace = getattr(inspect.unwrap(func), "__globals__", None) or vars(sys.modules.get(func.__module__, builtins))
     found: list[tuple[str, Any, Any, bool]] = []
     for name, parameter in signature.parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -312,7 +345,7 @@ def _inspected(func: Callable[..., Any]) -> list[tuple[str, Any, Any, bool]]:
         found.append(
             (
                 name,
-                MISSING if parameter.annotation is empty else parameter.annotation,
+                MISSING if parameter.annotation is empty else _evaluated(name, parameter.annotation, namespace),
                 MISSING if parameter.default is empty else parameter.default,
                 parameter.kind is parameter.KEYWORD_ONLY,
             )

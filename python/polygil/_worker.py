@@ -16,6 +16,7 @@ import sys
 from polygil._app import App, collect_mistakes
 from polygil._errors import SignatureError
 from polygil._leave import name_exit_functions, name_thread
+from polygil._names import same
 from polygil._report import failure_report, short_report
 from polygil._signature import inspect_handler
 from polygil._traceback import called_by
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from polygil._app import Route
     from polygil._signature import Plan
 
     type Report = dict[str, Any]
@@ -70,14 +72,27 @@ def _refused(name: str, why: str) -> Callable[..., Any]:
     return refuse
 
 
-def resolve(module: str, qualname: str, path_parameter_names: tuple[str, ...]) -> Resolved:
+def resolve(
+    module: str,
+    qualname: str,
+    path_parameter_names: tuple[str, ...],
+    app: tuple[str, str] = ("", ""),
+    route: tuple[str, str] = ("", ""),
+) -> Resolved:
     """Find a handler by name: ("ok", callable, plan), or (verdict, None, report).
 
+    `app` is the module and the attribute of the App that has the `route` (method and pattern), if there is one: it is
+    imported first, as in main, and what the name leads to must be what it has registered here.
     Verdicts: module_not_found, import_failed, function_not_found, not_callable. See `_report` for the report.
     """
+    registered, app_verdict, app_report = _registered(*app)
+    if app_report is not None and module == app[0]:
+        return app_verdict, None, app_report
     imported, verdict, report = _import(module)
     if report is not None:
         return verdict, None, report
+    if app_report is not None:
+        return app_verdict, None, app_report
     found: Any = imported
     walked = module
     for step in qualname.split("."):
@@ -86,6 +101,13 @@ def resolve(module: str, qualname: str, path_parameter_names: tuple[str, ...]) -
         except Exception as error:
             return "function_not_found", None, _not_found(found, walked, step, error)
         walked = f"{walked}.{step}"
+    wanted = registered.get(route)
+    if wanted is not None and not same(found, wanted.handler):
+        message = (
+            f"{module}:{qualname} is not the function that {route[0]} {route[1]} registers in this interpreter "
+            f"({wanted.module}:{wanted.qualname}, {wanted.origin})"
+        )
+        return "function_not_found", None, short_report(message, advice=["register the same function in every import"])
     if not callable(found):
         message = f"{module}:{qualname} is {_article(type(found).__name__)}, which cannot be called"
         return "not_callable", None, short_report(message, advice=["point the route at a function"])
@@ -96,6 +118,22 @@ def resolve(module: str, qualname: str, path_parameter_names: tuple[str, ...]) -
     except Exception as error:  # a callable whose own attributes raise
         return "not_callable", None, failure_report(error, f"the signature of {module}:{qualname} cannot be read")
     return "ok", found, plan
+
+
+# What an app has registered in this interpreter, by method and pattern: `_registered` fills it, once for each app.
+_apps: dict[tuple[str, str], tuple[dict[tuple[str, str], Route], str, Report | None]] = {}
+
+
+def _registered(module: str, attribute: str) -> tuple[dict[tuple[str, str], Route], str, Report | None]:
+    """Import an app and return its routes: (routes, "ok", None), or ({}, verdict, report). Without one: no routes."""
+    if not module:
+        return {}, "ok", None
+    if (module, attribute) not in _apps:
+        _, verdict, report = _import(module)
+        app = None if report is not None else _app(module, attribute)[0]
+        routes = {} if app is None else {(route.method, route.pattern): route for route in app.routes}
+        _apps[module, attribute] = routes, verdict, report
+    return _apps[module, attribute]
 
 
 def startup(module: str, attribute: str) -> Report | None:
@@ -123,6 +161,24 @@ def shutdown(module: str, attribute: str) -> list[Report]:
         except BaseException as error:
             reports.append(failure_report(error, f"shutdown hook {_name(hook)} failed"))
     return reports
+
+
+def renew_context() -> Callable[[], object] | None:
+    """Return what gives a request a decimal context of its own, where imports or hooks have used theirs; else None.
+
+    A request runs in a copy of the context that imports and hooks leave. The copy shares its values, and a decimal context
+    is one that arithmetic itself changes: its flags, and the precision that a handler sets.
+    """
+    if "decimal" not in sys.modules:
+        return None
+    from contextvars import copy_context
+    from decimal import Context, setcontext
+
+    used = [value for value in copy_context().values() if isinstance(value, Context)]
+    if not used:
+        return None
+    copy = used[0].copy
+    return lambda: setcontext(copy())
 
 
 def after_import() -> None:

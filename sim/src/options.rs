@@ -327,6 +327,7 @@ impl Options {
             drain_timeout: Duration::from_millis(self.drain_timeout_ms),
             access_log: false,
             server_header: false,
+            debug: false,
             request_id_prefix: "sim".to_owned(),
         }
     }

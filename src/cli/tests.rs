@@ -110,7 +110,7 @@ fn what_is_not_utf8_is_a_mistake_and_no_panic() {
     }
     let environment = [("POLYGIL_HOST".into(), odd()), (OsString::from_vec(b"POLYGIL_\xff".to_vec()), odd())];
     let text = parse(&["serve".into(), "a:b".into()], environment.into_iter(), None).expect_err("mistakes").text;
-    assert_eq!(text, "POLYGIL_HOST: must be UTF-8\nPOLYGIL_\u{fffd}: there is no such option");
+    assert_eq!(text, "POLYGIL_HOST: must be UTF-8");
 }
 
 #[test]

@@ -65,6 +65,18 @@ pub(super) fn path(text: &str) -> Result<Option<PathBuf>, String> {
     Ok((!text.is_empty()).then(|| text.into()))
 }
 
+/// Permission bits, in octal digits.
+pub(super) fn mode(text: &str) -> Result<Option<u32>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let mode = u32::from_str_radix(text.strip_prefix("0o").unwrap_or(text), 8);
+    match mode {
+        Ok(mode) if mode <= 0o777 && !text.starts_with('+') => Ok(Some(mode)),
+        _ => Err("must be permissions in octal, such as 660, or 600 for this user alone".into()),
+    }
+}
+
 pub(super) fn directory(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() { Err("must be a directory".into()) } else { Ok(text.into()) }
 }
@@ -99,7 +111,7 @@ const WORKERS_MAX: u64 = 1024;
 pub(super) fn workers(text: &str) -> Result<usize, String> {
     match text {
         // The affinity mask and the cgroup's quota, not the machine's cores.
-        "auto" | "0" => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
+        "auto" => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
         _ => up_to::<WORKERS_MAX, _>(text)
             .map_err(|_| format!("must be auto, or a whole number from 1 to {WORKERS_MAX}")),
     }

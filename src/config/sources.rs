@@ -5,7 +5,7 @@
 //! process, and the process's own surroundings are read in [`Sources::process`] alone.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -106,14 +106,28 @@ impl Sources {
         }
     }
 
-    /// The `POLYGIL_…` variables of an environment, in the order of their names.
+    /// The `POLYGIL_…` variables of an environment, in the order of their names. One that names no option is somebody else's.
     pub fn environment(&mut self, variables: impl Iterator<Item = (OsString, OsString)>) {
         let named = |(name, value): (OsString, OsString)| (name.to_string_lossy().into_owned(), value);
         let mut variables: Vec<(String, OsString)> = variables.map(named).collect();
         variables.retain(|(name, _)| name.starts_with(PREFIX));
         variables.sort();
         for (name, value) in variables {
-            let Some(option) = self.option(&name, &name, OptionSpec::variable) else { continue };
+            let Some(option) = OPTIONS.iter().find(|option| option.variable() == name) else {
+                // Others give their variables this prefix, too: a script its POLYGIL_BIN, Kubernetes what it knows of a Service.
+                if let Some(near) = nearest(&name).filter(|_| !is_of_a_service(&name, &value)) {
+                    let warning = format!("{name}: there is no such option; did you mean {}?", near.variable());
+                    self.config.warnings.push(warning);
+                }
+                continue;
+            };
+            if is_of_a_service(&name, &value) {
+                let value = value.to_string_lossy();
+                let warning =
+                    format!("{name}: {value:?} is what Kubernetes says of a Service with this name, and is ignored");
+                self.config.warnings.push(warning);
+                continue;
+            }
             match value.into_string() {
                 Ok(text) => self.set(option, &text, Strength::Environment, name),
                 Err(_) => self.mistakes.push(format!("{name}: must be UTF-8")),
@@ -173,6 +187,11 @@ impl Sources {
     }
 
     fn set(&mut self, option: &'static OptionSpec, text: &str, strength: Strength, source: String) {
+        // A variable that is empty takes back what pyproject.toml says. A flag that is empty is a shell's variable that is not set.
+        if strength == Strength::Caller && text.is_empty() && option.default.is_empty() {
+            self.mistakes.push(format!("{source}: must not be empty; leave it out for none"));
+            return;
+        }
         if let Err(expected) = self.config.set(option.field, text) {
             self.mistakes.push(format!("{source}: {text:?} {expected}"));
         }
@@ -181,9 +200,18 @@ impl Sources {
 
     /// What each value allows and all together do not. A stronger source takes back what a weaker one says, as everywhere.
     fn cross_check(&mut self) {
+        if let Some(mode) =
+            self.given.get("uds_mode").filter(|_| self.config.uds_mode.is_some() && self.config.uds.is_none())
+        {
+            self.mistakes.push(format!("{}: there is no Unix socket; name it with uds", mode.source));
+        }
         let Some(uds) = self.given.get("uds").filter(|_| self.config.uds.is_some()) else { return };
-        for field in ["host", "port", "reuse_port"] {
-            let told = field != "reuse_port" || self.config.reuse_port;
+        for field in ["host", "port", "reuse_port", "ipv6_only"] {
+            let told = match field {
+                "reuse_port" => self.config.reuse_port,
+                "ipv6_only" => self.config.ipv6_only,
+                _ => true,
+            };
             if let Some(other) = self.given.get(field).filter(|other| told && other.strength >= uds.strength) {
                 let mistake =
                     format!("{}: a Unix socket has none, and {} is given; remove one", other.source, uds.source);
@@ -223,6 +251,15 @@ pub(crate) fn line_of(text: &str, offset: usize) -> usize {
 fn a_or_an(kind: &str) -> String {
     let article = if kind.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     format!("{article} {kind}")
+}
+
+/// Whether a variable is one of those that Kubernetes, and Docker's links before it, set for each Service: `POLYGIL_PORT` is
+/// `tcp://10.0.0.1:80` where a Service is called polygil.
+fn is_of_a_service(name: &str, value: &OsStr) -> bool {
+    let value = value.to_string_lossy();
+    let is_address = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
+    let of_a_port = name.split("_PORT_").skip(1).any(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
+    is_address || of_a_port || name.ends_with("_SERVICE_HOST") || name.contains("_SERVICE_PORT")
 }
 
 /// The option whose name is most like this one, if one is like it at all.

@@ -45,11 +45,7 @@ fn all_mistakes_come_together_each_with_its_source() {
     let pyproject = "[tool.polygil]\nqueue-dept = 1\nport = 70000\nidle-timeout = 5\nhost = [1]\n";
     let mut sources = Sources::default();
     sources.pyproject(Path::new("pyproject.toml"), pyproject);
-    sources.environment(environment(&[
-        ("POLYGIL_PLACEMENT", "random"),
-        ("POLYGIL_MAX_BODY_BYTE", "1"),
-        ("POLYGIL_DEBUG", "maybe"),
-    ]));
+    sources.environment(environment(&[("POLYGIL_PLACEMENT", "random"), ("POLYGIL_DEBUG", "maybe")]));
     for (name, text) in [("workers", "none"), ("uds", "/tmp/x"), ("max-headers", "0")] {
         flag(&mut sources, name, text);
     }
@@ -62,7 +58,6 @@ fn all_mistakes_come_together_each_with_its_source() {
             "pyproject.toml [tool.polygil] idle-timeout (line 4): \"5\" must be a time with its unit, such as 250ms, 1s or 2m",
             "pyproject.toml [tool.polygil] host (line 5): must be a string, a whole number or a boolean, not an array",
             "POLYGIL_DEBUG: \"maybe\" must be true or false",
-            "POLYGIL_MAX_BODY_BYTE: there is no such option; did you mean POLYGIL_MAX_BODY_BYTES?",
             "POLYGIL_PLACEMENT: \"random\" must be round-robin, least-loaded or idle-first",
             "--workers: \"none\" must be auto, or a whole number from 1 to 1024",
             "--max-headers: \"0\" must be a whole number from 1 to 65535",
@@ -83,7 +78,7 @@ fn texts_are_read_as_they_are_written_elsewhere() {
         ("drain_timeout", &["0", "0s", "1s"], &["-1s", "5", "18446744073709551615s", "99999999999999999999s"]),
         ("queue_depth", &["1", "65536"], &["0", "65537", "18446744073709551615", "99999999999999999999"]),
         ("port", &["0", "65535"], &["65536", "-1", "http", ""]),
-        ("workers", &["auto", "1", "1024"], &["-1", "two", "", "1025"]),
+        ("workers", &["auto", "1", "1024"], &["0", "-1", "two", "", "1025"]),
         ("ready_fd", &["3", ""], &["-1", "x"]),
         ("pin", &["true", "off", "1"], &["", "2"]),
         ("log_level", &["off", "debug"], &["loud", "1"]),
@@ -170,10 +165,54 @@ fn a_unix_socket_has_no_host_and_port_but_takes_them_back_from_weaker_sources() 
     );
 
     let mut sources = Sources::default();
-    sources.environment(environment(&[("POLYGIL_UDS", "/tmp/x")]));
-    flag(&mut sources, "uds", "");
+    sources.pyproject(Path::new("pyproject.toml"), "[tool.polygil]\nuds = \"x\"\n");
+    sources.environment(environment(&[("POLYGIL_UDS", "")]));
     flag(&mut sources, "port", "1");
-    assert_eq!(sources.config().expect("valid").port, 1, "an empty flag takes the socket back");
+    let config = sources.config().expect("valid");
+    assert_eq!((config.port, config.uds), (1, None), "an empty variable takes the socket back");
+}
+
+#[test]
+fn what_a_caller_gives_empty_is_a_mistake() {
+    let mut sources = Sources::default();
+    for name in ["uds", "uds-mode", "port-file", "ready-fd", "admin"] {
+        flag(&mut sources, name, "");
+    }
+    sources.keywords([("uds", "")].into_iter());
+    let expected = ["--uds", "--uds-mode", "--port-file", "--ready-fd", "--admin", "serve(uds=…)"]
+        .map(|source| format!("{source}: must not be empty; leave it out for none"));
+    assert_eq!(sources.config().expect_err("mistakes").text, expected.join("\n"));
+}
+
+/// Kubernetes sets these for a Service called polygil, in every pod of its namespace.
+#[test]
+fn variables_that_name_no_option_are_somebody_elses() {
+    let mut sources = Sources::default();
+    sources.environment(environment(&[
+        ("POLYGIL_BIN", "/usr/bin/polygil"),
+        ("POLYGIL_HOST_IP", "10.0.0.1"),
+        ("POLYGIL_MAX_BODY_BYTE", "1"),
+        ("POLYGIL_PORT", "tcp://10.0.0.1:80"),
+        ("POLYGIL_PORT_8000_TCP", "tcp://10.0.0.1:80"),
+        ("POLYGIL_PORT_8000_TCP_ADDR", "10.0.0.1"),
+        ("POLYGIL_PORT_53_UDP_PROTO", "udp"),
+        ("POLYGIL_SERVICE_HOST", "10.0.0.1"),
+        ("POLYGIL_SERVICE_PORT", "80"),
+        ("POLYGIL_SERVICE_PORT_HTTP", "80"),
+        ("POLYGIL_ADMIN_PORT", "tcp://10.0.0.2:80"),
+        ("POLYGIL_ADMIN_SERVICE_HOST", "10.0.0.2"),
+        ("POLYGIL_WORKERS", "3"),
+    ]));
+    let config = sources.config().expect("no mistake");
+    assert_eq!((config.port, config.workers), (8000, 3));
+    assert_eq!(
+        config.warnings,
+        [
+            "POLYGIL_HOST_IP: there is no such option; did you mean POLYGIL_HOST?",
+            "POLYGIL_MAX_BODY_BYTE: there is no such option; did you mean POLYGIL_MAX_BODY_BYTES?",
+            "POLYGIL_PORT: \"tcp://10.0.0.1:80\" is what Kubernetes says of a Service with this name, and is ignored",
+        ]
+    );
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use super::fields::{judge, list};
 use super::framing::{Framing, FramingFields};
-use super::host::is_authority;
+use super::host::{is_authority, is_same_authority};
 use super::scan::HeadEnd;
 use super::target::RequestLine;
 use super::{ProtocolError, looked_at};
@@ -38,7 +38,7 @@ impl Span {
         Self::new(start..start + part.len())
     }
 
-    fn of(self, bytes: &[u8]) -> &[u8] {
+    pub(super) fn of(self, bytes: &[u8]) -> &[u8] {
         &bytes[self.start as usize..self.end as usize]
     }
 }
@@ -168,6 +168,10 @@ pub(super) fn parse(bytes: &[u8], head: &HeadEnd, spare: Memory) -> Result<Head,
     fill(&mut fields, bytes, head, &mut facts)?;
     let host = facts.host(bytes, &line)?;
     let framing = facts.framing.conclude(line.minor_version)?;
+    if facts.content_types_differ {
+        // Which of the two counts would be decided differently by whoever reads it next.
+        return Err(ProtocolError::bad("there are two Content-Type fields that differ (RFC 9110, 8.3)"));
+    }
     // A 1.0 client cannot be told of a 1xx, nor be held to an expectation (RFC 9110, 10.1.1).
     let is_current = line.minor_version == 1;
     if facts.expects_other && is_current {
@@ -234,6 +238,8 @@ struct Facts {
     keep_alive: bool,
     expects_continue: bool,
     expects_other: bool,
+    content_type: Option<Span>,
+    content_types_differ: bool,
 }
 
 impl Facts {
@@ -256,6 +262,11 @@ impl Facts {
                     self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
                 }
             }
+            12 if name.eq_ignore_ascii_case("content-type") => {
+                let place = Span::place(value, whole);
+                let first = *self.content_type.get_or_insert(place);
+                self.content_types_differ |= first.of(whole) != value;
+            }
             14 if name.eq_ignore_ascii_case("content-length") => self.framing.content_length(value),
             17 if name.eq_ignore_ascii_case("transfer-encoding") => self.framing.transfer_encoding(value),
             _ => {}
@@ -271,7 +282,9 @@ impl Facts {
             _ if !is_authority(self.host.of(bytes)) => {
                 "the value of Host is not a host with an optional port (RFC 9110, 7.2)"
             }
-            (_, Some(authority)) if !authority.of(bytes).eq_ignore_ascii_case(self.host.of(bytes)) => {
+            (_, Some(authority))
+                if !is_same_authority(authority.of(bytes), self.host.of(bytes), line.default_port(bytes)) =>
+            {
                 "the absolute target names another authority than Host (RFC 9112, 3.2.2)"
             }
             _ => return Ok(self.host),

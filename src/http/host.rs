@@ -22,6 +22,58 @@ pub(super) fn is_authority(text: &[u8]) -> bool {
         }
 }
 
+/// Whether two authorities are one (RFC 9110, 4.2.3; RFC 3986, 6.2.2 and 6.2.3): hosts in any case and however escaped, and a port
+/// that is the scheme's default is as good as none, or an empty one. Both have passed [`is_authority`].
+pub(super) fn is_same_authority(one: &[u8], other: &[u8], default_port: u16) -> bool {
+    if one.eq_ignore_ascii_case(other) {
+        return true;
+    }
+    let ((one, one_port), (other, other_port)) = (split(one), split(other));
+    let port = |digits: &[u8]| match digits {
+        [] => u32::from(default_port),
+        digits => digits.iter().fold(0, |port, &byte| port * 10 + u32::from(byte - b'0')),
+    };
+    port(one_port) == port(other_port) && is_same_host(one, other)
+}
+
+/// The host, and the digits of the port.
+fn split(authority: &[u8]) -> (&[u8], &[u8]) {
+    let host_end = if authority.first() == Some(&b'[') { memchr::memchr(b']', authority).unwrap_or(0) } else { 0 };
+    match memchr::memchr(b':', &authority[host_end..]) {
+        Some(colon) => (&authority[..host_end + colon], &authority[host_end + colon + 1..]),
+        None => (authority, &[]),
+    }
+}
+
+fn is_same_host(one: &[u8], other: &[u8]) -> bool {
+    let address = |host: &[u8]| {
+        let text = host.strip_prefix(b"[")?.strip_suffix(b"]")?;
+        std::str::from_utf8(text).ok()?.parse::<Ipv6Addr>().ok()
+    };
+    match (address(one), address(other)) {
+        (Some(one), Some(other)) => one == other,
+        _ => unescaped(one).eq(unescaped(other)),
+    }
+}
+
+/// The bytes of a host in lower case, escapes decoded.
+fn unescaped(host: &[u8]) -> impl Iterator<Item = u8> {
+    let mut rest = host;
+    std::iter::from_fn(move || {
+        let digit = |byte: u8| (byte as char).to_digit(16);
+        let (byte, length) = match rest {
+            [] => return None,
+            [b'%', high, low, ..] => match (digit(*high), digit(*low)) {
+                (Some(high), Some(low)) => ((high * 16 + low) as u8, 3),
+                _ => (b'%', 1),
+            },
+            [byte, ..] => (*byte, 1),
+        };
+        rest = &rest[length..];
+        Some(byte.to_ascii_lowercase())
+    })
+}
+
 /// RFC 3986, 3.2.3: `*DIGIT`, so possibly none, with zeros in front at will; beyond 65535 there is no such TCP port.
 fn is_port(digits: &[u8]) -> bool {
     let port = digits.iter().try_fold(0u32, |port, &byte| {

@@ -64,6 +64,8 @@ pub struct Limits {
     pub trailers_count_max: usize,
     /// Requests on one connection, after which it closes; 0 is no limit.
     pub requests_per_connection_max: u64,
+    /// Refuse what RFC 3986 does not allow in a target, also where browsers send it as it is: 400.
+    pub strict_targets: bool,
 }
 
 impl Default for Limits {
@@ -77,6 +79,7 @@ impl Default for Limits {
             trailers_bytes_max: 8 * 1024,
             trailers_count_max: 100,
             requests_per_connection_max: 0,
+            strict_targets: false,
         }
     }
 }

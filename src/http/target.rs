@@ -3,9 +3,10 @@
 //! Its method is judged byte by byte, the rest as soon as the line is whole, before any field line: whoever speaks another
 //! protocol or another version is told at once, and does not have to finish a header section that it does not know to send.
 //!
-//! The target's bytes are every visible ASCII character but `#`. The grammar of RFC 3986 would also exclude ``"<>[\]^`{|}``;
-//! browsers send several of them in a query as they are, and none of them can be taken for the end of anything. Path and query
-//! are given out raw: what percent-escapes and dot segments mean is the router's to say.
+//! The target's bytes are those of RFC 3986, and what browsers send beyond it: the URL standard leaves `[`, `]` and `|` in a path
+//! as they are, and in a query all that is visible but `"`, `#`, `<` and `>`, a `%` without its two digits included. None of it can
+//! be taken for the end of anything. [`Limits::strict_targets`] refuses it all the same. Path and query are given out raw: what
+//! percent-escapes and dot segments mean is the router's to say.
 
 use super::fields::{is_token, is_token_byte};
 use super::head::Span;
@@ -29,6 +30,14 @@ pub(super) struct RequestLine {
     pub(super) path: Span,
     pub(super) query: Option<Span>,
     pub(super) minor_version: u8,
+}
+
+impl RequestLine {
+    /// The port of an absolute target that names none (RFC 9110, 4.2.1 and 4.2.2); `bytes` begin with the line.
+    pub(super) fn default_port(&self, bytes: &[u8]) -> u16 {
+        let target = self.target.of(bytes);
+        if target.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https:")) { 443 } else { 80 }
+    }
 }
 
 /// No acceptable request line is longer, its CRLF included.
@@ -83,12 +92,22 @@ pub(super) fn parse(line: &[u8], limits: &Limits) -> Result<RequestLine, Protoco
     if text.len() > limits.target_bytes_max {
         return Err(target_too_long(limits));
     }
-    if !text.iter().all(|&byte| byte.is_ascii_graphic() && byte != b'#') {
-        return Err(ProtocolError::bad("the request target has a byte that no URI has (RFC 9112, 3.2)"));
+    if !text.iter().all(|&byte| is_target_byte(byte, IN_QUERY)) {
+        return Err(no_uri());
     }
     let authority = authority(text, method)?.map(|range| first + 1 + range.start..first + 1 + range.end);
     let path_start = authority.as_ref().map_or(first + 1, |authority| authority.end);
     let question = memchr::memchr(b'?', &line[path_start..second]).map(|offset| path_start + offset);
+    let path = &line[path_start..question.unwrap_or(second)];
+    let query = question.map_or(&[][..], |question| &line[question + 1..second]);
+    let is_strict = limits.strict_targets;
+    let in_path = if is_strict { IN_URI } else { IN_PATH };
+    if !path.iter().all(|&byte| is_target_byte(byte, in_path)) || !are_escapes_whole(path) {
+        return Err(no_uri());
+    }
+    if is_strict && !(query.iter().all(|&byte| is_target_byte(byte, IN_URI)) && are_escapes_whole(query)) {
+        return Err(no_uri());
+    }
     Ok(RequestLine {
         method: Span::new(0..first),
         target: Span::new(first + 1..second),
@@ -97,6 +116,43 @@ pub(super) fn parse(line: &[u8], limits: &Limits) -> Result<RequestLine, Protoco
         query: question.map(|question| Span::new(question + 1..second)),
         minor_version,
     })
+}
+
+/// RFC 3986, 3.3 and 3.4: the bytes of a path, and of a query with its `?`; a `%` begins an escape.
+const IN_URI: u8 = 1;
+/// What browsers leave as it is in a path, beside those.
+const IN_PATH: u8 = 2;
+/// What they leave as it is in a query: nothing else is anywhere in a target.
+const IN_QUERY: u8 = 4;
+
+static TARGET_BYTES: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0x21;
+    while byte < 0x7f {
+        table[byte] = match byte as u8 {
+            b'"' | b'#' | b'<' | b'>' => 0,
+            b'\\' | b'^' | b'`' | b'{' | b'}' => IN_QUERY,
+            b'[' | b']' | b'|' => IN_QUERY | IN_PATH,
+            _ => IN_QUERY | IN_PATH | IN_URI,
+        };
+        byte += 1;
+    }
+    table
+};
+
+fn is_target_byte(byte: u8, part: u8) -> bool {
+    TARGET_BYTES[byte as usize] & part != 0
+}
+
+/// RFC 3986, 2.1: whether two hexadecimal digits follow each `%`.
+fn are_escapes_whole(text: &[u8]) -> bool {
+    memchr::memchr_iter(b'%', text).all(|percent| {
+        matches!(text.get(percent + 1..percent + 3), Some([high, low]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit())
+    })
+}
+
+fn no_uri() -> ProtocolError {
+    ProtocolError::bad("the request target has a byte that no URI has there (RFC 9112, 3.2; RFC 3986, 3.3 and 3.4)")
 }
 
 /// RFC 9112, 2.3. What names a higher minor version than ours is in ours for us (RFC 9110, 6.2).

@@ -101,13 +101,23 @@ impl<'i> Caller<'i> {
 impl<'i> Handler<'i> {
     /// Finds the route's handler in this interpreter, importing its module if nothing has yet.
     ///
-    /// The outer error is a defect of polygil's own Python part; a handler that is not there is the inner one.
-    pub fn resolve(gil: Gil<'i>, route: &RouteSpec, names: &[String]) -> PyResult<'i, Result<Self, Unresolved>> {
+    /// `app` is the module and the attribute of the App that has the route: what the name leads to must be what that App has
+    /// registered in this interpreter. The outer error is a defect of polygil's own Python part; a handler that is not there is
+    /// the inner one.
+    pub fn resolve(
+        gil: Gil<'i>,
+        route: &RouteSpec,
+        names: &[String],
+        app: Option<&(String, String)>,
+    ) -> PyResult<'i, Result<Self, Unresolved>> {
+        let pair = |first: &str, second: &str| gil.tuple(vec![gil.str(first)?, gil.str(second)?]);
+        let app = app.map_or_else(|| pair("", ""), |(module, attribute)| pair(module, attribute))?;
+        let key = pair(&route.method, &route.pattern)?;
         let path_names = names.iter().map(|name| gil.str(name)).collect::<PyResult<Vec<_>>>()?;
         let (module, qualname) = (gil.str(&route.module)?, gil.str(&route.qualname)?);
         let path_names = gil.tuple(path_names)?;
         let resolve = gil.import(c"polygil._worker")?.attr(c"resolve")?;
-        let outcome = resolve.call(&[&module, &qualname, &path_names])?.tuple_items();
+        let outcome = resolve.call(&[&module, &qualname, &path_names, &app, &key])?.tuple_items();
         let [verdict, callable, plan] = outcome.as_slice() else {
             let type_error = gil.import(c"builtins")?.attr(c"TypeError")?;
             return Err(gil.exception(&type_error, "polygil._worker.resolve gave no triple"));

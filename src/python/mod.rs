@@ -12,6 +12,7 @@ mod crash;
 mod ending;
 mod ffi;
 mod handler;
+mod inherited;
 mod interpreter;
 mod json;
 mod leave;

@@ -17,6 +17,7 @@ use rustix::io::Errno;
 
 use super::command::{self, FAILED, Loaded, OK, Stop};
 use super::ending;
+use super::inherited;
 use super::leave::{self, CrashReports, Early};
 use super::workers::{self, Report, StartError, Workers};
 use crate::config::Config;
@@ -24,7 +25,7 @@ use crate::dispatch::{Pool, PoolOptions};
 use crate::http;
 use crate::logging;
 use crate::router::RouteId;
-use crate::server::{self, DrainEnd, ServerOptions};
+use crate::server::{self, DrainEnd, NamedFile, ServerOptions};
 use crate::streams;
 use crate::task::{Task, answer_slot};
 
@@ -110,15 +111,22 @@ fn open_and_run(
     signals: &Bound<'_, PyAny>,
     is_process: bool,
 ) -> Result<Ended, Stop> {
-    let listeners = server::bind(config).map_err(|error| Stop::could_not_run(error.to_string()))?;
+    if loaded.router.routes().is_empty() {
+        tracing::warn!("{}", crate::report::no_routes(shown(target)).trim_end());
+    }
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let listeners = listeners(config, control.is_some())?;
     let admin = server::bind_admin(config).map_err(|error| Stop::could_not_run(error.to_string()))?;
     let url = listeners[0].url();
     let fds: (RawFd, RawFd) = signals.getattr("fds")?.extract()?;
     let (signal_fd, stop_fd) = (duplicate(fds.0)?, File::from(duplicate(fds.1)?));
     let stop_asked = duplicate(fds.0)?;
     let doors = Doors { listeners, admin, signal_fd, stop_fd, is_process };
-    run(py, target, loaded, config, doors, |py, port| {
-        announce(config, ready_fd, port)?;
+    let mut port_file = None;
+    let outcome = run(py, target, loaded, config, doors, |py, port| {
+        port_file = announce(config, ready_fd, port)?;
         match &control {
             // The program that started it has its own way to tell its user.
             Some(control) => drop(control.call_method1(py, "on_ready", (&url, signals.getattr("stop")?))?),
@@ -130,7 +138,9 @@ fn open_and_run(
             None => {}
         }
         Ok(())
-    })
+    });
+    drop(port_file);
+    outcome
 }
 
 /// Waits until standard output takes a line. False when a signal came first, from somebody who waits for this server to end.
@@ -141,6 +151,18 @@ fn stdout_is_free(signals: &OwnedFd) -> bool {
     while poll(&mut asked, None) == Err(Errno::INTR) {}
     // Whatever else is said of it, the write will tell.
     !asked[0].revents().is_empty() || asked[1].revents().is_empty()
+}
+
+/// What systemd handed over, or else what the options say. A server beside a program is not the one that systemd means.
+fn listeners(config: &Config, is_beside: bool) -> Result<Vec<server::SmolListener>, Stop> {
+    let inherited = if is_beside { Vec::new() } else { inherited::sockets().map_err(Stop::could_not_run)? };
+    if inherited.is_empty() {
+        return server::bind(config).map_err(|error| Stop::could_not_run(error.to_string()));
+    }
+    let listeners = server::adopt(inherited).map_err(|error| Stop::could_not_run(error.to_string()))?;
+    let urls: Vec<String> = listeners.iter().map(server::SmolListener::url).collect();
+    tracing::info!("listening on what systemd handed over, not on --host, --port or --uds: {}", urls.join(", "));
+    Ok(listeners)
 }
 
 /// What connects a server to the world.
@@ -342,13 +364,18 @@ impl ReadyFd {
 }
 
 /// The port, where scripts look for it.
-fn announce(config: &Config, ready_fd: Option<ReadyFd>, port: Option<u16>) -> Result<(), Stop> {
+fn announce(config: &Config, ready_fd: Option<ReadyFd>, port: Option<u16>) -> Result<Option<NamedFile>, Stop> {
     let port = port.map_or_else(String::new, |port| format!("{port}\n"));
+    let mut file = None;
     if let Some(path) = &config.port_file {
         write_whole(path, &port)
             .map_err(|error| Stop::could_not_run(format!("--port-file {}: {error}", path.display())))?;
+        file = Some(NamedFile::new(path));
     }
-    ready_fd.map_or(Ok(()), |ready| ready.write(&port))
+    if let Some(ready) = ready_fd {
+        ready.write(&port)?;
+    }
+    Ok(file)
 }
 
 /// Readers see no file or a whole one.

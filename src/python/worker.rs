@@ -170,7 +170,7 @@ fn bootstrap<'i>(gil: Gil<'i>, setup: &Setup) -> PyResult<'i, ()> {
 }
 
 fn resolve<'i>(gil: Gil<'i>, setup: &Setup, id: RouteId) -> PyResult<'i, Result<Handler<'i>, Unresolved>> {
-    Handler::resolve(gil, setup.router.route(id), setup.router.parameter_names(id))
+    Handler::resolve(gil, setup.router.route(id), setup.router.parameter_names(id), setup.app.as_ref())
 }
 
 /// A route's handler in this interpreter.
@@ -215,6 +215,9 @@ pub(super) struct Serving<'i, 's> {
     pub(super) describe: Object<'i>,
     worker_module: Object<'i>,
     collector: Collector<'i>,
+    /// Gives a request copies of what the context of the imports and hooks holds and a request could change; None where that is
+    /// nothing, as it is mostly.
+    renew_context: Option<Object<'i>>,
 }
 
 impl<'i, 's> Serving<'i, 's> {
@@ -239,6 +242,8 @@ impl<'i, 's> Serving<'i, 's> {
         }
         let mut serving = Self::look_up(gil, setup, index, handlers).map_err(failed)?;
         serving.start_up().map_err(Started::Failed)?;
+        let renew = serving.worker_module.call_method(c"renew_context", &[]).map_err(failed)?;
+        serving.renew_context = (!renew.is_none()).then_some(renew);
         serving.worker_module.call_method(c"after_import", &[]).map_err(failed)?;
         Ok(serving)
     }
@@ -257,6 +262,7 @@ impl<'i, 's> Serving<'i, 's> {
             describe: gil.import(c"polygil._traceback")?.attr(c"describe")?,
             worker_module: gil.import(c"polygil._worker")?,
             collector: Collector::new(gil)?,
+            renew_context: None,
         })
     }
 
@@ -335,8 +341,23 @@ impl<'i, 's> Serving<'i, 's> {
         }
     }
 
-    /// Runs one task and answers it. False when this worker has been given up meanwhile.
-    fn answer(&mut self, mut task: Task, watch: &Watch, io: &Io, queue: &Worker<Task>) -> bool {
+    /// Runs one task in a context of its own and answers it. False when this worker has been given up meanwhile.
+    fn answer(&mut self, task: Task, watch: &Watch, io: &Io, queue: &Worker<Task>) -> bool {
+        match self.gil.in_own_context(|| self.answer_in_context(task, watch, io, queue)) {
+            Ok(goes_on) => goes_on,
+            // Out of memory: the task is dropped, and its caller sees that in the reply.
+            Err(raised) => {
+                tracing::error!(worker = self.index, "no context for a request: {}", raised.summary());
+                true
+            }
+        }
+    }
+
+    fn answer_in_context(&mut self, mut task: Task, watch: &Watch, io: &Io, queue: &Worker<Task>) -> bool {
+        if let Some(renew) = &self.renew_context {
+            // All that it can raise is MemoryError; then the request has the context that the last one left.
+            drop(renew.call(&[]));
+        }
         let started = Instant::now();
         let spare = std::mem::replace(&mut task.spare, Response::empty());
         let to = Outcome::Answer(task.reply.clone());

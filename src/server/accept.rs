@@ -2,8 +2,8 @@
 //!
 //! At `max_connections` it stops accepting until a connection ends; clients then wait in the kernel's backlog and are not
 //! reset. So that those who only hold a connection cannot keep others out, whoever has been idle longest, and for a while, makes
-//! way for one who waits. When the process or the machine runs out of descriptors or memory, it pauses (10 ms, doubling to 1 s, cut short as
-//! soon as a connection ends) and logs at most once a second: it never spins and never dies. An error that concerns one
+//! way for one who waits. So they do when the process or the machine runs out of descriptors or memory; then it pauses (10 ms, doubling to
+//! 1 s, cut short as soon as a connection ends) and logs at most once a second: it never spins and never dies. An error that concerns one
 //! connection only, such as a client that left while it was queued, costs that connection.
 //!
 //! When the drain begins, what the backlog holds at that moment counts as accepted and is served, and so, where the system can
@@ -92,12 +92,17 @@ async fn place_for<L: Listener, C: Clock>(listener: &L, server: &Server<C>) {
             return;
         }
         let now = server.clock.now();
-        if listener.is_awaited()
-            && let Some(before) = now.checked_sub(CROWDED_IDLE_MIN)
-        {
-            server.gate.crowd_out(before);
+        if listener.is_awaited() {
+            make_room(server, now);
         }
         ended.or(server.clock.sleep_until(now.saturating_add(CROWDED_LOOK))).await;
+    }
+}
+
+/// Asks whoever has been idle for longest, and for a while, to leave.
+fn make_room<C: Clock>(server: &Server<C>, now: Duration) {
+    if let Some(before) = now.checked_sub(CROWDED_IDLE_MIN) {
+        server.gate.crowd_out(before);
     }
 }
 
@@ -117,6 +122,8 @@ async fn pause<C: Clock>(
     if broken("accepting_ends") {
         return std::ops::ControlFlow::Break(());
     }
+    // Somebody waits, and what is missing may be in the hands of those who do nothing with it.
+    make_room(server, now);
     if let Some(unlogged) = backoff.log(now) {
         let pause_ms = pause.as_millis() as u64;
         tracing::error!(%error, place, pause_ms, unlogged, "cannot accept connections; clients wait in the backlog");

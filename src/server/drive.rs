@@ -462,7 +462,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
             %invalid,
             "the handler's response would break HTTP and was not sent"
         );
-        self.own(exchange, Failure::ResponseNotSerializable, invalid.to_string())
+        // What it says may repeat what a client sent.
+        let failure = Failure::ResponseNotSerializable;
+        let response = match self.server.app.options.debug {
+            true => failure.debug_response(&invalid.to_string(), ""),
+            false => failure.response(failure.default_detail()),
+        };
+        self.identified(exchange, response)
     }
 
     /// An answer is in the output to its last byte, at the time `now`.
@@ -530,7 +536,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
 
     /// A failure answer of polygil's own. A 5xx carries the request id, so that whoever sees it can find it in the log.
     fn own(&self, exchange: &Exchange, failure: Failure, detail: impl AsRef<str>) -> Response {
-        let mut response = failure.response(detail);
+        self.identified(exchange, failure.response(detail))
+    }
+
+    fn identified(&self, exchange: &Exchange, mut response: Response) -> Response {
         if response.status >= 500 {
             let id = self.server.app.request_id(exchange.id);
             response.headers.push(("x-request-id".into(), id.into_bytes().into()));
@@ -553,7 +562,9 @@ fn unrouted(found: Found<'_>, head: &Head) -> Response {
         }
         Found::MethodNotAllowed { allow } => Failure::method_not_allowed(allow),
         Found::MethodNotImplemented => {
-            Failure::NotImplemented.response(format!("the method {} is not implemented", head.method()))
+            let detail = format!("the method {} is not implemented", head.method());
+            // Unlike an unknown transfer coding, it leaves no doubt where the request ends.
+            Response { close: false, ..Failure::NotImplemented.response(detail) }
         }
         Found::BadPath(detail) => Failure::BadRequest.response(detail),
         Found::NotFound | Found::Route { .. } => Failure::NotFound.response(Failure::NotFound.default_detail()),

@@ -38,7 +38,7 @@ use futures_lite::{FutureExt, Stream, future};
 
 pub use self::access::ACCESS_TARGET;
 pub use self::admin::Admin;
-pub use self::bind::{SmolListener, bind, bind_admin, signals_from};
+pub use self::bind::{NamedFile, SmolListener, adopt, bind, bind_admin, signals_from};
 pub use self::descriptors::descriptors_for;
 pub use self::drain::{CROWDED_IDLE_MIN, DRAIN_IDLE_GRACE, DrainEnd, DrainReport, Unfinished, run};
 pub use self::overview::{Depths, Health, HealthCell, MemoryOverview, Overview, RunningOverview, WorkersOverview};
@@ -179,6 +179,8 @@ pub struct ServerOptions {
     pub access_log: bool,
     /// Send a Server field.
     pub server_header: bool,
+    /// Put messages into 5xx answers.
+    pub debug: bool,
     /// What the textual request ids begin with.
     pub request_id_prefix: String,
 }
@@ -203,6 +205,7 @@ impl ServerOptions {
             drain_timeout: config.drain_timeout,
             access_log: config.access_log,
             server_header: config.server_header,
+            debug: config.debug,
             request_id_prefix: request_id_prefix.into(),
         }
     }

@@ -366,6 +366,7 @@ pub(super) fn options() -> ServerOptions {
         drain_timeout: Duration::from_secs(60),
         access_log: false,
         server_header: false,
+        debug: false,
         request_id_prefix: "t".to_owned(),
     }
 }

@@ -33,7 +33,17 @@ pub fn apps() -> PathBuf {
 
 /// `polygil ARGS` in `directory`, with nothing of this environment that would change it.
 pub fn command(directory: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(polygil());
+    clean(&polygil(), directory, args)
+}
+
+/// The Python that the command under test runs on.
+pub fn python() -> PathBuf {
+    polygil().with_file_name("python")
+}
+
+/// A program in `directory`, with nothing of this environment that would change it.
+pub fn clean(program: &Path, directory: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command.args(args).current_dir(directory).stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
@@ -115,28 +125,39 @@ impl Server {
         options: &[&str],
         environment: &[(&str, &str)],
     ) -> Result<Self, (ExitStatus, String)> {
+        let mut program = command(app_directory, &[]);
+        program.envs(environment.iter().copied());
+        Self::launch_by(program, target, options)
+    }
+
+    /// As `start_in`, by a program that takes the arguments of polygil and becomes it.
+    pub fn start_by(program: Command, target: &str, options: &[&str]) -> Self {
+        Self::launch_by(program, target, options).unwrap_or_else(|(status, log)| {
+            panic!("the server ended before it was ready, with {status}:\n{log}");
+        })
+    }
+
+    fn launch_by(mut command: Command, target: &str, options: &[&str]) -> Result<Self, (ExitStatus, String)> {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let port_file = directory.path().join("port");
         let log = std::fs::File::create(directory.path().join("log")).expect("a log file");
         let mut args = vec!["serve", target, "--port-file", port_file.to_str().expect("UTF-8")];
-        if !options.contains(&"--port") {
+        if !options.contains(&"--port") && !options.contains(&"--uds") {
             args.extend(["--port", "0"]);
         }
         if !options.contains(&"--workers") {
             args.extend(["--workers", "2"]);
         }
         args.extend(options);
-        let mut command = command(app_directory, &args);
-        command.envs(environment.iter().copied());
+        command.args(&args);
         command.stdout(log.try_clone().expect("a second handle")).stderr(log);
         let child = command.spawn().expect("the server starts");
         let mut server = Self { child, port: 0, directory };
         let started = Instant::now();
         loop {
-            if let Ok(text) = std::fs::read_to_string(&port_file)
-                && let Ok(port) = text.trim().parse()
-            {
-                server.port = port;
+            // A Unix socket has no port: then the file is empty.
+            if let Ok(text) = std::fs::read_to_string(&port_file) {
+                server.port = text.trim().parse().unwrap_or(0);
                 return Ok(server);
             }
             if let Some(status) = server.child.try_wait().expect("the child is ours") {
@@ -160,6 +181,11 @@ impl Server {
             assert!(started.elapsed() < PATIENCE, "the log never said {text:?}:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Where it wrote its port.
+    pub fn port_file(&self) -> PathBuf {
+        self.directory.path().join("port")
     }
 
     /// Its process.

@@ -81,13 +81,15 @@ def test_a_target_of_another_form(target: str) -> None:
 
 class TestModuleErrors:
     def test_no_such_module(self) -> None:
+        looked = "; looked in: " + ", ".join(sys.path)
         assert only_error("nowhere_to_be_found:app") == {
             "code": "module_not_found",
-            "message": "there is no module 'nowhere_to_be_found'",
+            "message": "there is no module 'nowhere_to_be_found'" + looked,
             "traceback": "",
         }
-        assert only_error("json.nowhere:app")["message"] == "there is no module 'json.nowhere'"
-        assert only_error("nowhere.below:app")["message"] == "there is no module 'nowhere', needed for 'nowhere.below'"
+        assert only_error("json.nowhere:app")["message"] == "there is no module 'json.nowhere'" + looked
+        missing = "there is no module 'nowhere', needed for 'nowhere.below'"
+        assert only_error("nowhere.below:app")["message"] == missing + looked
 
     def test_a_parent_that_is_no_package(self, write_module: Write) -> None:
         name = write_module("")
@@ -199,8 +201,14 @@ class TestShadowed:
             f"its module"
         )
 
-    @pytest.mark.parametrize(("wraps", "errors"), [("@functools.wraps(f)", 0), ("", 1)])
-    def test_a_decorator_above(self, write_module: Write, wraps: str, errors: int) -> None:
+    @pytest.mark.parametrize(
+        ("wraps", "advice"),
+        [
+            ("@functools.wraps(f)", "let the route's decorator stand above all others"),
+            ("", "give a decorator's inner function @functools.wraps"),
+        ],
+    )
+    def test_a_decorator_above(self, write_module: Write, wraps: str, advice: str) -> None:
         name = write_module(
             f"""
             import functools
@@ -215,7 +223,57 @@ class TestShadowed:
             def show(): ...
             """
         )
-        assert len(loaded(name)["errors"]) == errors
+        assert advice in only_error(name)["message"]
+
+    def test_a_decorator_below(self, write_module: Write) -> None:
+        name = write_module(
+            """
+            import functools
+            from polygil import App
+            app = App()
+            def logged(f):
+                @functools.wraps(f)
+                def wrapper(*args): return f(*args)
+                return wrapper
+            @app.get("/")
+            @logged
+            def show(): ...
+            """
+        )
+        assert loaded(name)["errors"] == []
+
+    def test_another_name_in_the_module_is_taken(self, write_module: Write) -> None:
+        name = write_module(
+            """
+            import functools
+            from polygil import App
+            app = App()
+            def show(): ...
+            other = functools.wraps(show)(lambda: 1)
+            app.get("/")(other)
+            class Crud:
+                @classmethod
+                def list(cls): ...
+            Kept = type("View", (Crud,), {})
+            app.get("/kept")(Kept.list)
+            """
+        )
+        assert [route["qualname"] for route in loaded(name)["routes"]] == ["other", "Kept.list"]
+
+    def test_another_name_in_the_module_that_registers_it_is_taken(self, write_module: Write) -> None:
+        library = write_module("def hidden(): ...\nfound = [hidden]\ndel hidden")
+        name = write_module(
+            f"""
+            from polygil import App
+            from {library} import found
+            app = App()
+            show = found[0]
+            app.get("/")(show)
+            """
+        )
+        table = loaded(name)
+        assert table["errors"] == []
+        assert (table["routes"][0]["module"], table["routes"][0]["qualname"]) == (name, "show")
 
     def test_methods(self, write_module: Write) -> None:
         name = write_module(

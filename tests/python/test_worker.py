@@ -33,6 +33,30 @@ class TestResolve:
         assert plan.fast == (("x", "path", "int", False, None),)  # type: ignore[union-attr]
         assert _worker.resolve(name, "C.D.g", ())[:2] == ("ok", found)
 
+    def test_what_the_app_has_registered_here(self, write_module: Write) -> None:
+        views = write_module("def one(): ...\ndef two(): ...")
+        name = write_module(
+            f"from polygil import App\nimport {views}\napp = App()\napp.get('/x')({views}.one)\n"
+        )
+        app, route = (name, "app"), ("GET", "/x")
+        assert _worker.resolve(views, "one", (), app, route)[0] == "ok"
+        verdict, found, report = _worker.resolve(views, "two", (), app, route)
+        assert (verdict, found) == ("function_not_found", None)
+        assert report["message"] == (  # type: ignore[index]
+            f"{views}:two is not the function that GET /x registers in this interpreter ({views}:one, {name}.py:4)"
+        )
+        assert _worker.resolve(views, "two", (), app, ("GET", "/of-main-alone"))[0] == "ok"
+
+    def test_an_app_that_cannot_be_imported(self, write_module: Write) -> None:
+        views = write_module("def one(): ...")
+        name = write_module(f"import {views}\nimport sys\nsys.imports = getattr(sys, 'imports', 0) + 1\n1 / 0")
+        for module in (name, views, name):
+            verdict, found, report = _worker.resolve(module, "one", (), (name, "app"), ("GET", "/"))
+            assert (verdict, found) == ("import_failed", None)
+            assert report["message"] == f"importing {name} failed: ZeroDivisionError: division by zero"  # type: ignore[index]
+        assert sys.imports == 1  # type: ignore[attr-defined]
+        del sys.imports  # type: ignore[attr-defined]
+
     def test_module_not_found(self) -> None:
         verdict, report = failed("nowhere_at_all", "f")
         assert verdict == "module_not_found"

@@ -53,7 +53,7 @@ fn targets_have_four_forms_and_three_are_served() {
     assert_eq!(path("http://a?y", "a", "OPTIONS"), ("/".into(), Some("y".into())));
     assert_eq!(path("//x", "a", "GET"), ("//x".into(), None));
     assert_eq!(path("/http://b/", "a", "GET"), ("/http://b/".into(), None));
-    assert_eq!(path("/{a}|^`\"<>\\[]?{b}", "a", "GET"), ("/{a}|^`\"<>\\[]".into(), Some("{b}".into())));
+    assert_eq!(path("/[a]|?{b}|^`\\[c]%", "a", "GET"), ("/[a]|".into(), Some("{b}|^`\\[c]%".into())));
     for (target, method) in [
         ("*", "GET"),
         ("**", "OPTIONS"),
@@ -87,12 +87,46 @@ fn targets_have_four_forms_and_three_are_served() {
     }
 }
 
+/// RFC 3986, 3.3 and 3.4, and the URL standard's percent-encode sets of a path and of a query.
 #[test]
-fn every_byte_of_a_target_is_visible_ascii_and_no_fragment() {
+fn every_byte_of_a_target_is_judged_by_where_it_stands() {
+    let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let in_uri = |byte: u8| unreserved(byte) || b"!$&'()*+,;=:@/?".contains(&byte);
     for byte in 0..=255u8 {
-        let bytes = [b"GET /a", &[byte][..], b"b HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
-        let accepted = matches!(run(&bytes).first(), Some(Seen::Head(_)));
-        assert_eq!(accepted, (0x21..0x7f).contains(&byte) && byte != b'#', "{byte:#x}");
+        let accepted = |before: &str, is_strict: bool| {
+            let limits = Limits { strict_targets: is_strict, ..Limits::default() };
+            let line = [before.as_bytes(), &[byte][..], b"zz HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
+            let first = run_with(limits, &[&line], false).0.into_iter().next();
+            matches!(first, Some(Seen::Head(_)))
+        };
+        for form in ["GET /a", "GET http://a/a"] {
+            assert_eq!(accepted(form, false), in_uri(byte) || b"[]|".contains(&byte), "{form}: {byte:#x}");
+            assert_eq!(accepted(form, true), in_uri(byte), "{form}, strictly: {byte:#x}");
+            let query = format!("{form}?b");
+            let is_raw = (0x21..0x7f).contains(&byte) && !b"\"#<>".contains(&byte);
+            assert_eq!(accepted(&query, false), is_raw, "{query}: {byte:#x}");
+            assert_eq!(accepted(&query, true), in_uri(byte), "{query}, strictly: {byte:#x}");
+        }
+    }
+}
+
+#[test]
+fn escapes_are_whole_in_a_path_and_strictly_in_a_query() {
+    let status = |target: &str, is_strict: bool| {
+        let limits = Limits { strict_targets: is_strict, ..Limits::default() };
+        let line = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let mut connection = Connection::new(limits);
+        connection.receive(line.as_bytes());
+        connection.next_event().err().map(|error| error.failure.status())
+    };
+    for target in ["/%", "/%2", "/%2/", "/%g0", "/a%2%41", "/%%41", "/%?x", "http://a/%"] {
+        assert_eq!((status(target, false), status(target, true)), (Some(400), Some(400)), "{target}");
+    }
+    for target in ["/?%", "/?%2", "/?%2g", "/?a=100%&b", "/?%%41", "http://a?%"] {
+        assert_eq!((status(target, false), status(target, true)), (None, Some(400)), "{target}");
+    }
+    for target in ["/%41%4a%4F?%20%ff", "/a?b", "/", "http://a", "http://a?%41", "//?a/b?c", "/a:b@c;d=e,f!$&'()*+~"] {
+        assert_eq!((status(target, false), status(target, true)), (None, None), "{target}");
     }
 }
 

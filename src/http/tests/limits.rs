@@ -13,6 +13,7 @@ fn each_limit_has_its_answer() {
         trailers_bytes_max: 30,
         trailers_count_max: 2,
         requests_per_connection_max: 2,
+        strict_targets: false,
     };
     let status = |bytes: &[u8]| {
         run_with(limits(), &[bytes], false).0.into_iter().find_map(|seen| match seen {
@@ -96,6 +97,7 @@ fn limits_of_any_size_overflow_nothing() {
         trailers_bytes_max: usize::MAX,
         trailers_count_max: usize::MAX,
         requests_per_connection_max: u64::MAX,
+        strict_targets: false,
     };
     let bytes = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;a\r\nx\r\n0\r\nT: u\r\n\r\n\
         POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\nffffffffffffffff\r\nyy";
@@ -111,6 +113,7 @@ fn limits_of_any_size_overflow_nothing() {
         trailers_bytes_max: 0,
         trailers_count_max: 0,
         requests_per_connection_max: 1,
+        strict_targets: false,
     };
     assert!(matches!(run_with(none, &[bytes], false).0[..], [Seen::Error(414, _), Seen::Closed]));
 }

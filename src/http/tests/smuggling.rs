@@ -125,7 +125,7 @@ fn field_lines_have_one_form() {
 fn request_lines_hide_no_field() {
     let carriage_return = "the request line has a CR that does not end it (RFC 9112, 2.2)";
     let parts = "the request line is not `method SP target SP version` (RFC 9112, 3)";
-    let byte = "the request target has a byte that no URI has (RFC 9112, 3.2)";
+    let byte = "the request target has a byte that no URI has there (RFC 9112, 3.2; RFC 3986, 3.3 and 3.4)";
     for (name, line, rule) in [
         ("field behind a bare CR", &b"GET / HTTP/1.1\rHost: a\r\n"[..], carriage_return),
         ("field behind a bare CR and any byte", b"GET / HTTP/1.0\rXContent-Length: 9\r\n", carriage_return),
@@ -145,6 +145,44 @@ fn request_lines_hide_no_field() {
     }
 }
 
+/// RFC 9110, 4.2.3, and RFC 3986, 6.2.2 and 6.2.3: one authority, written in two ways.
+#[test]
+fn authorities_are_compared_by_what_they_mean() {
+    for (target, host) in [
+        ("http://a/", "a:80"),
+        ("http://a:80/", "a"),
+        ("http://a:/", "a"),
+        ("http://a:/", "a:80"),
+        ("http://a:0080/", "A:80"),
+        ("HTTPS://a/", "a:443"),
+        ("https://a:443", "a:"),
+        ("http://%61.example/", "A.example"),
+        ("http://[::1]/", "[0:0::1]:80"),
+        ("http://[::FFFF]:80/", "[::ffff]"),
+    ] {
+        let bytes = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        assert_eq!(head_of(bytes.as_bytes()).host(), host, "{target}");
+    }
+}
+
+/// RFC 9110, 8.3: one media type; whoever takes the first and whoever takes the last would read two contents.
+#[test]
+fn two_content_types_are_one() {
+    let differ = "there are two Content-Type fields that differ (RFC 9110, 8.3)".to_owned();
+    let post = |fields: &str| format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}Content-Length: 0\r\n\r\n");
+    for fields in [
+        "Content-Type: text/plain\r\nContent-Type: application/json\r\n",
+        "Content-Type: a/b\r\nX: y\r\ncontent-type: a/b\r\nCONTENT-TYPE: a/c\r\n",
+        "Content-Type: a/b\r\nContent-Type:\r\n",
+        "Content-Type:\r\nContent-Type: a/b\r\n",
+        "Content-Type: a/b\r\nContent-Type: A/b\r\n",
+    ] {
+        assert_eq!(refused(post(fields).as_bytes()), (400, differ.clone()), "{fields}");
+    }
+    let same = post("Content-Type: a/b\r\nContent-Type:  a/b \r\nX-Content-T: x\r\n");
+    assert_eq!(head_of(same.as_bytes()).header("content-type"), Some(&b"a/b"[..]));
+}
+
 #[test]
 fn authorities_agree() {
     let twice = "there is more than one Host field (RFC 9112, 3.2)";
@@ -156,7 +194,15 @@ fn authorities_agree() {
         ("/", "Host: a\r\nHost:\r\n", twice),
         ("http://b/", "Host: a\r\n", other),
         ("http://a:81/", "Host: a\r\n", other),
-        ("http://a/", "Host: a:80\r\n", other),
+        ("http://a/", "Host: a:81\r\n", other),
+        ("http://a:80/", "Host: b\r\n", other),
+        ("https://a/", "Host: a:80\r\n", other),
+        ("http://a/", "Host: a:443\r\n", other),
+        ("http://a:8080/", "Host: a:80\r\n", other),
+        ("http://%61a/", "Host: a\r\n", other),
+        ("http://a./", "Host: a\r\n", other),
+        ("http://[::1]/", "Host: [::2]\r\n", other),
+        ("http://127.0.0.1/", "Host: [::ffff:127.0.0.1]\r\n", other),
         ("/", "Host: a, b\r\n", invalid),
         ("/", "Host: a b\r\n", invalid),
         ("/", "Host: a/b\r\n", invalid),
