@@ -180,7 +180,8 @@ pub fn reference_markdown() -> String {
          seen from where it stands.\n\n\
          Times are written `250ms`, `1s`, `2m`, as a keyword also as a number of seconds; sizes `8192`, `8KiB`, `16MiB`. Every\n\
          mistake is reported at once, and nothing starts. A `POLYGIL_…` variable that names no option is somebody else's, those of a\n\
-         Kubernetes Service called polygil included (`POLYGIL_PORT=tcp://10.0.0.1:80`). Made from the table in `src/config.rs`.\n",
+         Kubernetes Service called polygil included (`POLYGIL_PORT=tcp://10.0.0.1:80`). Sockets that systemd hands over (`LISTEN_FDS`, `LISTEN_PID`) are\n\
+         listened on instead of host and port, or a Unix socket. Made from the table in `src/config.rs`.\n",
     );
     let mut group = "";
     for option in OPTIONS {

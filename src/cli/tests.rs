@@ -10,9 +10,9 @@ fn read(args: &[&str]) -> Result<Command, ConfigError> {
 
 #[test]
 fn commands_have_their_targets_and_options() {
-    let command = read(&["serve", "app:app", "--port", "0", "--no-pin", "--debug", "--handler-timeout", "1s"]);
+    let command = read(&["serve", "app:app", "--port", "0", "--pin", "--debug", "--handler-timeout", "1s"]);
     let Ok(Command::Serve { target, config }) = command else { panic!("{command:?}") };
-    assert_eq!((target.as_str(), config.port, config.pin, config.debug), ("app:app", 0, false, true));
+    assert_eq!((target.as_str(), config.port, config.pin, config.debug), ("app:app", 0, true, true));
     assert_eq!(config.handler_timeout.as_secs(), 1);
     let command = read(&["check", "routes.toml", "--json", "--app-dir", "src"]);
     let Ok(Command::Check { target, json, contract: None, config }) = command else { panic!("{command:?}") };

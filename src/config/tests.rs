@@ -30,13 +30,13 @@ fn docs_options_is_made_from_the_table() {
 
 #[test]
 fn a_flag_counts_before_a_variable_and_that_before_pyproject() {
-    let pyproject = "[tool.polygil]\nport = 1\nqueue-depth = 2\nworkers = \"3\"\npin = false\n";
+    let pyproject = "[tool.polygil]\nport = 1\nqueue-depth = 2\nworkers = \"3\"\npin = true\n";
     let mut sources = Sources::default();
     sources.pyproject(Path::new("pyproject.toml"), pyproject);
     sources.environment(environment(&[("POLYGIL_PORT", "4"), ("POLYGIL_WORKERS", "5"), ("OTHER", "x")]));
     flag(&mut sources, "port", "6");
     let config = sources.config().expect("valid");
-    assert_eq!((config.port, config.queue_depth, config.workers, config.pin), (6, 2, 5, false));
+    assert_eq!((config.port, config.queue_depth, config.workers, config.pin), (6, 2, 5, true));
     assert_eq!(config.handler_timeout, Duration::from_secs(30), "and the rest is the default");
 }
 

@@ -101,12 +101,9 @@ pub(super) fn parse(line: &[u8], limits: &Limits) -> Result<RequestLine, Protoco
     let path = &line[path_start..question.unwrap_or(second)];
     let query = question.map_or(&[][..], |question| &line[question + 1..second]);
     let is_strict = limits.strict_targets;
-    let in_path = if is_strict { IN_URI } else { IN_PATH };
-    if !path.iter().all(|&byte| is_target_byte(byte, in_path)) || !are_escapes_whole(path) {
-        return Err(no_uri());
-    }
-    if is_strict && !(query.iter().all(|&byte| is_target_byte(byte, IN_URI)) && are_escapes_whole(query)) {
-        return Err(no_uri());
+    judge_part(path, "path", if is_strict { IN_URI } else { IN_PATH })?;
+    if is_strict {
+        judge_part(query, "query", IN_URI)?;
     }
     Ok(RequestLine {
         method: Span::new(0..first),
@@ -144,11 +141,20 @@ fn is_target_byte(byte: u8, part: u8) -> bool {
     TARGET_BYTES[byte as usize] & part != 0
 }
 
-/// RFC 3986, 2.1: whether two hexadecimal digits follow each `%`.
-fn are_escapes_whole(text: &[u8]) -> bool {
-    memchr::memchr_iter(b'%', text).all(|percent| {
-        matches!(text.get(percent + 1..percent + 3), Some([high, low]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit())
-    })
+/// RFC 3986, 2.1, 3.3 and 3.4: the bytes of a path or query, and that each `%` begins an escape.
+fn judge_part(text: &[u8], part: &str, allowed: u8) -> Result<(), ProtocolError> {
+    if !text.iter().all(|&byte| is_target_byte(byte, allowed)) {
+        return Err(no_uri());
+    }
+    let is_escape = |percent: usize| match text.get(percent + 1..percent + 3) {
+        Some(digits) => digits.iter().all(u8::is_ascii_hexdigit),
+        None => false,
+    };
+    if !memchr::memchr_iter(b'%', text).all(is_escape) {
+        let rule = format!("the {part} has a % that two hexadecimal digits do not follow (RFC 3986, 2.1)");
+        return Err(ProtocolError::bad(rule));
+    }
+    Ok(())
 }
 
 fn no_uri() -> ProtocolError {
