@@ -156,7 +156,7 @@ pub struct Network {
     pub accepts: u64,
     /// Connections that the server holds.
     pub held: u64,
-    /// When there were last as many of them as may be.
+    /// When there were last as many of them as may be, or as there are descriptors for.
     pub full_at: Option<u64>,
     /// Connections taken out of the backlog since the drain began.
     pub accepts_draining: u64,

@@ -171,6 +171,7 @@ impl Listener for SimListener {
             core.net.backlog_since = None;
             if core.now() < core.net.descriptors_at {
                 core.net.accept_errors += 1;
+                core.net.full_at = Some(core.now());
                 core.note(Kind::AcceptError, 24, 0);
                 core.mark("no descriptor for a connection");
                 return Poll::Ready(Err(io::Error::from_raw_os_error(24)));
