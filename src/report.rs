@@ -152,12 +152,13 @@ impl Report {
         }
         let failing = self.routes.iter().filter(|route| !route.is_ok()).count();
         let count = self.routes.len();
-        if count == 0 {
-            return no_routes(&self.target);
-        }
         let plural = if count == 1 { "" } else { "s" };
-        writeln!(text, "{count} route{plural} in {}: {} ok, {failing} failing", self.target, count - failing)
-            .expect("writing to a String does not fail");
+        if count == 0 {
+            text.push_str(&no_routes(&self.target));
+        } else {
+            writeln!(text, "{count} route{plural} in {}: {} ok, {failing} failing", self.target, count - failing)
+                .expect("writing to a String does not fail");
+        }
         if let Some(contract) = &self.contract {
             let count = contract.differences.len();
             let plural = if count == 1 { "" } else { "s" };
