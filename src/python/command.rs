@@ -17,6 +17,7 @@ use super::ending;
 use super::ffi::Gil;
 use super::handler::Unresolved;
 use super::interpreter::{self, Interpreter, STACK_BYTES};
+use super::leave;
 use super::serve;
 use super::worker::{self, Setup};
 use crate::account::Account;
@@ -106,7 +107,7 @@ pub fn main(py: Python<'_>, args: &[OsString]) -> i32 {
         stop.code
     });
     // What importing the app has begun is no reason for a command not to end.
-    ending::main_ends(py, code, code, Instant::now() + IMPORTED_PATIENCE, || false);
+    leave::main_ends(py, code, code, Instant::now() + IMPORTED_PATIENCE, || false);
     code
 }
 

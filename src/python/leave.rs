@@ -9,15 +9,19 @@
 use std::fs::File;
 use std::io::{PipeWriter, Read, pipe};
 use std::os::fd::{AsFd, RawFd};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::command::{FAILED, Stop};
 use super::crash;
-use super::serve::duplicate;
+use super::ending::{AT_ONCE_LOOK, WORDS_PATIENCE, is_any_left};
+use super::ffi::Gil;
+use super::interpreter::address_here;
+use super::serve::{LOG_PATIENCE, duplicate};
 use crate::logging;
 use crate::server::Signal;
 use crate::streams::complain;
@@ -94,6 +98,58 @@ impl CrashReports {
         }
         Ok(())
     }
+}
+
+/// Ends the program that main runs, by `deadline` or when `at_once` says so, and then, where an interpreter is left, the process
+/// with `code`; with `late_code` where main does not end. Comes back where Python can be finalized.
+///
+/// For the command line only: a program that has called `polygil.serve` goes on.
+pub fn main_ends(
+    py: Python<'_>,
+    code: i32,
+    late_code: i32,
+    deadline: Instant,
+    mut at_once: impl FnMut() -> bool + Send + 'static,
+) {
+    // SAFETY: `py` proves that this thread is attached to main; the brand is used here only.
+    let main = address_here(unsafe { Gil::assume() });
+    let (done, over) = channel::<()>();
+    let watch = move || {
+        while let Err(RecvTimeoutError::Timeout) = over.recv_timeout(AT_ONCE_LOOK) {
+            let in_time = Instant::now() < deadline;
+            if in_time && !at_once() {
+                continue;
+            }
+            // SAFETY: main is not finalized by anybody but the thread that this one watches, which is not there yet.
+            let words = unsafe { main.threads_in_words(WORDS_PATIENCE, || {}) };
+            if let Err(RecvTimeoutError::Timeout) = over.recv_timeout(Duration::ZERO) {
+                let why =
+                    if in_time { "a further signal: the process ends at once" } else { "the deadline of the stop" };
+                tracing::error!("{why}, though the main program does not end\n{words}");
+                exit_logged(if code == 0 { late_code } else { code });
+            }
+            return;
+        }
+    };
+    let watching = thread::Builder::new().name("polygil-end".into()).spawn(watch);
+    let finished = py.import("polygil._leave").and_then(|leave| leave.call_method1("finish", (code,))?.extract());
+    let code = finished.unwrap_or_else(|error: PyErr| {
+        tracing::error!(%error, "at the end of the main program");
+        code
+    });
+    drop(done);
+    if let Ok(watching) = watching {
+        drop(py.detach(|| watching.join()));
+    }
+    if is_any_left() {
+        exit_logged(code);
+    }
+}
+
+/// Leaves the process, the log written: no finalization, no exit functions of C.
+fn exit_logged(code: i32) -> ! {
+    logging::flush(LOG_PATIENCE);
+    exit(code)
 }
 
 /// The next signal. None once the other end of `until` is closed, or when the pipe cannot be read.

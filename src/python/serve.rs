@@ -81,7 +81,7 @@ pub fn serve(
         if let Ok(Ended { code, deadline }) = &outcome {
             let fds: (RawFd, RawFd) = signals.getattr("fds")?.extract()?;
             let further = duplicate(fds.0)?;
-            ending::main_ends(py, *code, FAILED, *deadline, move || stop_was_asked(&further));
+            leave::main_ends(py, *code, FAILED, *deadline, move || stop_was_asked(&further));
         }
     } else {
         if ending::is_any_left() {

@@ -2,6 +2,7 @@
 
 mod accepting;
 mod chaos;
+mod counters;
 mod draining;
 mod exchanges;
 mod lessons;
