@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / "apps"))
-
-import work  # noqa: E402
+import work
 
 
 @dataclass(frozen=True)

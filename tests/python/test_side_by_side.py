@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -30,6 +31,13 @@ def test_wrk_s_line_becomes_rates_milliseconds_and_a_sum_of_errors() -> None:
         "max_ms": 12.0, "errors_connect": 0, "errors_read": 1, "errors_write": 0, "errors_status": 2, "errors_timeout": 4,
         "errors": 7,
     }
+
+
+@pytest.mark.parametrize("program", ["side_by_side", "side_by_side.profile", "side_by_side.against"])
+def test_each_program_starts_by_itself(program: str) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(BENCHES)}
+    done = subprocess.run([sys.executable, "-m", program, "--help"], env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.splitlines()[0].split()[:2]) == (0, ["usage:", program]), done.stderr
 
 
 @pytest.mark.parametrize(("count", "low", "high"), [(1, 1, 1), (5, 1, 5), (6, 1, 6), (12, 3, 10), (15, 4, 12), (30, 10, 21)])
