@@ -59,7 +59,7 @@ const MALFORMED: &[(&str, &[u16])] = &[
     ("POST /e/T HTTP/1.1\r\nHost: sim\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", &[400, 503]),
     ("POST /e/T HTTP/1.1\r\nHost: sim\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n", &[400, 503]),
     ("POST /e/T HTTP/1.1\r\nHost: sim\r\nContent-Length: 1\r\nExpect: a pony\r\n\r\nx", &[417]),
-    ("BREW /e/T HTTP/1.1\r\nHost: sim\r\n\r\n", &[501]),
+    ("GET /e/T\" HTTP/1.1\r\nHost: sim\r\n\r\n", &[400]),
 ];
 
 /// What is drawn before the bytes are put together.
@@ -172,6 +172,8 @@ fn ordinary(random: &mut Random, options: &Options, token: usize, healed: bool) 
         (shape.method, shape.target, shape.want) = match (random.below(4), post) {
             (0, _) => ("DELETE", shape.target, Want::Own(405)),
             (1, false) => ("OPTIONS", shape.target, Want::Own(204)),
+            // Nobody knows the method, and everybody where the next request begins.
+            (2, _) => ("BREW", shape.target, Want::Own(501)),
             _ => (method, format!("/nowhere/{token}"), Want::Own(404)),
         };
     } else if random.below(20) == 0 {
