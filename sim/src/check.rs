@@ -432,8 +432,8 @@ impl Core {
             let idle = now - conn.moved_at;
             let full = options.requests_per_connection_max > 0;
             let is_over = idle >= options.idle_timeout_ms * MS || full;
-            // With as many connections as may be, or as there are descriptors for, one that has been idle for a while makes way for another. Asked to, it goes
-            // once it gets its turn, and meanwhile there may be room again.
+            // With as many connections as may be, or as there are descriptors for, one that has been idle for a while makes way
+            // for another. Asked to, it goes once it gets its turn, and meanwhile there may be room again.
             let asked_from = conn.moved_at + CROWDED_IDLE_MIN.as_nanos() as u64;
             let makes_way = self.net.full_at.is_some_and(|at| at >= asked_from && now <= at + TOLERANCE);
             if !is_over && !makes_way {

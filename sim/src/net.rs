@@ -162,6 +162,8 @@ pub struct Network {
     pub accepts_draining: u64,
     /// Bytes that the server read, and wrote.
     pub bytes: (u64, u64),
+    /// How often the server tried to write.
+    pub writes: u64,
     /// Bytes that the server read on connections whose half it had closed, and which it still holds.
     pub lingered: u64,
     /// Accepts that failed.
@@ -186,6 +188,7 @@ impl Network {
             full_at: None,
             accepts_draining: 0,
             bytes: (0, 0),
+            writes: 0,
             lingered: 0,
             accept_errors: 0,
             backlog_since: None,

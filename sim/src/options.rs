@@ -288,6 +288,12 @@ impl Options {
         options
     }
 
+    /// Bytes of a content once the run is healed, so that nothing that is asked then lacks room: of what contents may take in
+    /// memory, each worker's probe has a half of its part, for a request and its answer.
+    pub fn calm_bytes_max(&self) -> u64 {
+        (or_none(self.buffered_bytes_max) / (4 * self.workers.max(1))).max(1)
+    }
+
     /// The shape of the pool.
     pub fn pool(&self) -> PoolOptions {
         PoolOptions {

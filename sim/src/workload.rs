@@ -164,7 +164,8 @@ fn ordinary(random: &mut Random, options: &Options, token: usize, healed: bool) 
     if post {
         let exactly = random.below(20) == 0;
         let length = if exactly { options.body_bytes_max } else { random.below(options.request_bytes_max + 1) };
-        shape.body = Some(content(random, length.min(options.body_bytes_max)));
+        let most = if healed { options.body_bytes_max.min(options.calm_bytes_max()) } else { options.body_bytes_max };
+        shape.body = Some(content(random, length.min(most)));
         shape.chunked = random.chance(options.chunked);
         shape.expects = random.chance(options.expect_continue);
     }

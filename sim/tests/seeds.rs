@@ -47,6 +47,8 @@ fn what_an_oracle_once_took_for_a_failure_is_none() {
             "a server that is stopped at once ended its half of a connection in the middle of an answer",
         ),
         (1_795_656_780_926, "a client that reads below the minimum rate was given up when it had just taken a byte"),
+        (30, "a probe's content, or what all of them ask for, was more than contents may take in memory"),
+        (325, "a connection made room by writing, began a call, and took the room again with what it could not write"),
         (1_795_647_802_797, "the network of a probe was slower than the slowest client that is tolerated"),
     ] {
         assert_eq!(run(Options::draw(seed), false).failure, None, "{what}: seed {seed}");

@@ -85,6 +85,13 @@ pub(super) struct Patience {
     written: u64,
 }
 
+impl Patience {
+    /// Whether its peer was waited for.
+    pub(super) fn is_used(&self) -> bool {
+        self.waited > Duration::ZERO
+    }
+}
+
 /// How a wait for bytes ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Read {

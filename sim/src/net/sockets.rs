@@ -87,6 +87,7 @@ impl AsyncWrite for SimStream {
         if conn.server_ended.is_some() {
             core.fail("nothing after close", format!("connection {}: a write after the end", self.number));
         }
+        core.net.writes += 1;
         let room = core.room(self.number);
         let conn = &mut core.net.conns[self.number];
         if room == 0 {

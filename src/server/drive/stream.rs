@@ -60,7 +60,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
                 }
                 Next::End => break,
                 Next::Broken => {
-                    self.flush().await?;
+                    self.flush_with(&mut patience).await?;
                     return Err(Stop::Close(Closed::BrokenContent));
                 }
             }
@@ -70,6 +70,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
         let after = self.wire.http.send_end(&mut self.wire.output);
         let now = self.server.clock.now();
         self.answered(exchange, status, bytes, now);
+        if patience.is_used() {
+            // A client that was waited for gets the rest within what it has left, not within a new time.
+            self.flush_with(&mut patience).await?;
+        }
         self.follow(after).await
     }
 }

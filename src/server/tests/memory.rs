@@ -187,3 +187,33 @@ fn a_content_in_pieces_has_one_patience_for_all_of_them() {
     assert!(client.is_closed());
     assert_eq!(world.app.stats().connections_closed_by_reason.get("write_timeout"), 1);
 }
+
+/// Nor does its last part get a new one: what is written behind the last piece, or behind one that broke off.
+#[test]
+fn the_end_of_a_content_in_pieces_has_what_is_left_of_that_patience() {
+    let options = ServerOptions { response_timeout: 100 * SECOND, write_timeout: 200 * SECOND, ..options() };
+    for breaks in [false, true] {
+        let mut world = World::with(options.clone(), 4);
+        let client = slow(&world);
+        let (content, reader) = content::channel(&world.app.memory);
+        assert!(world.task().unwrap().reply.stream(Response { body: Vec::new(), ..ok("") }, reader));
+        assert!(content.send(vec![b'x'; 1500]));
+        world.settle();
+        world.advance(60 * SECOND);
+        while !client.take(usize::MAX).is_empty() {
+            world.settle();
+        }
+        assert!(content.send(vec![b'x'; 1500]));
+        if breaks {
+            content.break_off();
+        } else {
+            content.end();
+        }
+        world.settle();
+        world.advance(40 * SECOND - MS);
+        assert!(!client.is_closed(), "breaks: {breaks}");
+        world.advance(MS);
+        assert!(client.is_closed(), "breaks: {breaks}");
+        assert_eq!(world.app.stats().connections_closed_by_reason.get("write_timeout"), 1);
+    }
+}
