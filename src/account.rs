@@ -85,6 +85,11 @@ impl Account {
         taken > 0 && taken >= self.bytes_max
     }
 
+    /// Whether more is taken than may be: by what could not be refused.
+    pub fn is_over(&self) -> bool {
+        self.taken() > self.bytes_max
+    }
+
     /// Counts a refusal.
     pub fn refuse(&self) {
         self.refused.fetch_add(1, Relaxed);

@@ -193,6 +193,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Clock> Driver<S, C> {
         // Held until the answer is made.
         let mut share = memory.share(Kind::Received);
         let body = self.body(&exchange, &head, Some(&mut share)).await?;
+        // There was room when the content began to come; others may have filled it since.
+        if memory.is_over() && !broken("begun_without_room") {
+            drop((share, body));
+            let response = self.no_room(&exchange, MEMORY_FULL);
+            return self.answer(&exchange, response).await;
+        }
         let answer = self.dispatch(&exchange, route, params, Request { head, body }).await?;
         self.admission.ticket.waited();
         let (response, request, held) = match answer {

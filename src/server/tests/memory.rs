@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{failure, plain};
-use crate::account::HELD_BYTES_MIN;
+use crate::account::{HELD_BYTES_MIN, Kind};
 use crate::content;
 use crate::http::Response;
 use crate::server::ServerOptions;
@@ -216,4 +216,23 @@ fn the_end_of_a_content_in_pieces_has_what_is_left_of_that_patience() {
         assert!(client.is_closed(), "breaks: {breaks}");
         assert_eq!(world.app.stats().connections_closed_by_reason.get("write_timeout"), 1);
     }
+}
+
+/// Whose content was still coming when others filled the memory is told so, once it is there, and may ask again.
+#[test]
+fn no_call_is_begun_where_the_room_was_taken_while_its_content_came() {
+    let mut world = world(1000);
+    let client = world.client("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+    let mut others = world.app.memory.held(Kind::Unsent);
+    others.force(1000);
+    world.send(&client, "0\r\n\r\n");
+    let text = client.text();
+    let (status, close, _, error, _) = failure(&text);
+    assert_eq!((status, close, error.as_str()), (503, false, "queue_full"));
+    assert_eq!((world.app.memory.taken(), world.app.overview().memory.refused), (1000, 1));
+    drop(others);
+    world.send(&client, GET);
+    finish(&mut world, Some(ok("now")));
+    assert_eq!(client.text(), plain("now"));
+    world.check_balance();
 }
