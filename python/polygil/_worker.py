@@ -52,6 +52,8 @@ def bootstrap(sys_path: list[str], argv: list[str], thread_name: str | None = No
     # These end the process, and with it every other worker and its requests, without a word in the log.
     os._exit = _refused("os._exit", "would end every worker, not just the handler,")
     os.abort = _refused("os.abort", "would end every worker, not just the handler,")
+    # It closes the server's sockets, the pipe of its signals and its log with what it was meant for: nobody could stop the process then.
+    os.closerange = _refused("os.closerange", "would close descriptors of the server and of every worker,")
     if thread_name is not None:
         name_thread(thread_name)
         name_exit_functions()

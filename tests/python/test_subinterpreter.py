@@ -205,3 +205,21 @@ def test_what_requests_will_need_is_imported_at_load(run: Run, write_module: Wri
     source = "_worker.resolve({name!r}, {handler!r}, ())\nresult = sorted(sys.modules.keys() & {{'json', 'copy'}})"
     assert run(source.format(name=name, handler="g")) == []
     assert run(source.format(name=name, handler="f")) == ["copy", "json"]
+
+
+def test_closing_whatever_the_process_has_open_is_refused(run: Run) -> None:
+    said = run(
+        """
+        import os
+        reader, writer = os.pipe()
+        try:
+            os.closerange(reader, writer + 1)
+            result = ["closed"]
+        except RuntimeError as error:
+            result = [str(error), os.write(writer, b"open")]
+        """
+    )
+    assert said == [
+        "os.closerange() would close descriptors of the server and of every worker, and is refused in a sub-interpreter",
+        len("open"),
+    ]
