@@ -337,6 +337,17 @@ const COMMANDS: [&[&str]; 7] = [
 ];
 
 #[test]
+fn who_waits_for_a_full_pipe_to_take_the_ready_line_still_hears_a_signal() {
+    // The pipe of standard output, and one of a descriptor of its own.
+    for options in [&[][..], &["--ready-fd", "1"]] {
+        let (reader, writer) = full_pipe();
+        let server = Server::start(options, |command| command.stdout(writer).stderr(Stdio::null()));
+        assert_eq!(server.stop().code(), Some(0), "{options:?}");
+        drop(reader);
+    }
+}
+
+#[test]
 fn a_standard_output_that_fails_is_one_line_and_exit_code_2() {
     for args in COMMANDS {
         let ends = |mut command: Command, why: &str| {

@@ -126,12 +126,12 @@ fn open_and_run(
     let doors = Doors { listeners, admin, signal_fd, stop_fd, is_process };
     let mut port_file = None;
     let outcome = run(py, target, loaded, config, doors, |py, port| {
-        port_file = announce(config, ready_fd, port)?;
+        port_file = announce(py, config, ready_fd, port, &stop_asked)?;
         match &control {
             // The program that started it has its own way to tell its user.
             Some(control) => drop(control.call_method1(py, "on_ready", (&url, signals.getattr("stop")?))?),
             // Who closed standard output wants no ready line; whose reader or disk fails does.
-            None if streams::has_stdout() && py.detach(|| stdout_is_free(&stop_asked)) => {
+            None if streams::has_stdout() && py.detach(|| takes_a_line(rustix::stdio::stdout(), &stop_asked)) => {
                 let workers = counted(config.workers, "worker");
                 command::say(py, &format!("polygil: serving {} on {url} with {workers}\n", shown(target)))?;
             }
@@ -143,9 +143,9 @@ fn open_and_run(
     outcome
 }
 
-/// Waits until standard output takes a line. False when a signal came first, from somebody who waits for this server to end.
-fn stdout_is_free(signals: &OwnedFd) -> bool {
-    let out = rustix::stdio::stdout();
+/// Waits until `out`, which may be a full pipe, takes a line. False when a signal came first, from somebody who waits for this server to
+/// end.
+fn takes_a_line(out: BorrowedFd<'_>, signals: &OwnedFd) -> bool {
     let mut asked =
         [PollFd::from_borrowed_fd(out, PollFlags::OUT), PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
     while poll(&mut asked, None) == Err(Errno::INTR) {}
@@ -363,8 +363,14 @@ impl ReadyFd {
     }
 }
 
-/// The port, where scripts look for it.
-fn announce(config: &Config, ready_fd: Option<ReadyFd>, port: Option<u16>) -> Result<Option<NamedFile>, Stop> {
+/// The port, where scripts look for it. A descriptor that takes nothing is waited for until a signal comes.
+fn announce(
+    py: Python<'_>,
+    config: &Config,
+    ready_fd: Option<ReadyFd>,
+    port: Option<u16>,
+    signals: &OwnedFd,
+) -> Result<Option<NamedFile>, Stop> {
     let port = port.map_or_else(String::new, |port| format!("{port}\n"));
     let mut file = None;
     if let Some(path) = &config.port_file {
@@ -372,7 +378,9 @@ fn announce(config: &Config, ready_fd: Option<ReadyFd>, port: Option<u16>) -> Re
             .map_err(|error| Stop::could_not_run(format!("--port-file {}: {error}", path.display())))?;
         file = Some(NamedFile::new(path));
     }
-    if let Some(ready) = ready_fd {
+    if let Some(ready) = ready_fd
+        && py.detach(|| takes_a_line(ready.file.as_fd(), signals))
+    {
         ready.write(&port)?;
     }
     Ok(file)
