@@ -33,6 +33,7 @@ pub mod account;
 pub mod cli;
 #[cfg(not(loom))]
 pub mod config;
+#[cfg(not(loom))]
 pub mod content;
 pub mod dispatch;
 pub mod error;
