@@ -49,10 +49,10 @@ fn what_isolation_forbids_is_an_exception_in_the_handler_and_no_more() {
         ("/fork", "RuntimeError: fork not supported for isolated subinterpreters"),
         ("/exec", "RuntimeError: exec not supported for isolated subinterpreters"),
         ("/signal", "ValueError: signal only works in main thread of the main interpreter"),
-        // It makes frame objects for the threads of all interpreters: main aborts when it frees its own ("munmap_chunk()").
+        // It hands out exceptions of all interpreters.
         (
-            "/frames",
-            "RuntimeError: sys._current_frames() reaches into other interpreters and is refused in a sub-interpreter",
+            "/exceptions",
+            "RuntimeError: sys._current_exceptions() reaches into other interpreters and is refused in a sub-interpreter",
         ),
     ] {
         let answer = server.get(target);
@@ -61,6 +61,36 @@ fn what_isolation_forbids_is_an_exception_in_the_handler_and_no_more() {
     assert_eq!(server.get("/subprocess").text(), "from a child");
     let (status, log) = server.stop();
     assert!(status.success(), "{log}");
+}
+
+/// CPython's own makes frame objects for the threads of all interpreters: main aborts when it frees its own ("munmap_chunk()").
+#[test]
+fn the_current_frames_are_those_of_the_threads_of_the_interpreter_that_asks() {
+    let server = Server::start("hazards:app", &["--workers", "2", "--debug"]);
+    let expected = serde_json::json!({
+        "own": ["frames", "look"],
+        "waiting": ["_bootstrap", "_bootstrap_inner", "run", "waits", "wait", "wait"],
+        "sleeping": ["_bootstrap", "_bootstrap_inner", "run", "sleeps"],
+        "below": ["sleeps"],
+    });
+    // Both workers, each twice or more: threads of the other, and those of the requests before, are not told of as these.
+    let mut clients: Vec<_> = (0..8).map(|_| server.connect()).collect();
+    for target in ["/frames", "/frames/churn", "/frames"] {
+        for client in &mut clients {
+            client.send(&common::request("GET", target, &[], b""));
+        }
+        for client in &mut clients {
+            let answer = client.answer("GET");
+            if target == "/frames" {
+                assert_eq!(answer.json(), expected);
+            } else {
+                assert_eq!(answer.text(), "seen");
+            }
+        }
+    }
+    drop(clients);
+    let (status, log) = server.stop();
+    assert_eq!(status.code(), Some(0), "{log}");
 }
 
 /// With the GIL held while the worker waits for its next task, the thread would stand still: this would never answer.

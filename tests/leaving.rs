@@ -65,6 +65,18 @@ fn worker_threads_have_names_in_python_too() {
     assert!(!log.contains("_DeleteDummyThreadOnDel") && !log.contains("Exception ignored"), "{log}");
 }
 
+/// As in a script, whose main thread is over for the others before they are waited for.
+#[test]
+fn threads_that_wait_for_the_main_thread_end() {
+    let server = Server::start("leaving:app", &["--workers", "1"]);
+    assert_eq!(server.get("/until-main-is-over").text(), "started");
+    let (status, log) = server.stop();
+    assert_eq!(status.code(), Some(0), "{log}");
+    for said in ["asked until main was over", "joined main"] {
+        assert_eq!(log.matches(said).count(), 1, "{said}:\n{log}");
+    }
+}
+
 /// What does not end is bounded by the drain timeout, and the log says what it is.
 #[test]
 fn what_does_not_end_is_named_and_left_at_the_deadline() {

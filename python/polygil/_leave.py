@@ -24,7 +24,22 @@ def join_threads() -> None:
     """Wait for the threads that are no daemons, as a script's end does; asks pools of `concurrent.futures` to end first."""
     threading = sys.modules.get("threading")
     if threading is not None:
+        if not threading._is_main_interpreter():
+            _end_own_threads(threading)
         threading._shutdown()
+
+
+def _end_own_threads(threading: Any) -> None:
+    """Mark as over what stands for a script's main thread in a worker, as CPython does in the main interpreter alone.
+
+    Threads that are no daemons may live until it is: debugpy's asks now and then, others join `threading.main_thread()`.
+    """
+    for thread in (threading.main_thread(), threading.current_thread()):
+        # Its name since CPython 3.14 comes first.
+        handle = getattr(thread, "_os_thread_handle", None) or thread._handle
+        handle._set_done()
+        # A thread that `threading` did not start would raise instead.
+        thread.is_alive = lambda: False
 
 
 def run_exit_functions() -> None:
@@ -123,7 +138,7 @@ def _named(function: Any) -> str:
 def in_words(own: FrameType | None, others: tuple[FrameType, ...]) -> str:
     """Return the stacks of an interpreter's threads, given the innermost frame of each: its own, and those of others.
 
-    The frames of `sys._current_frames` without that function, which reaches into other interpreters.
+    The native side finds them: `sys._current_frames` of the main interpreter reaches into the others.
     """
     words: list[str] = []
     if own is not None:

@@ -24,6 +24,7 @@ from polygil._traceback import called_by
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
     from typing import Any
 
     from polygil._app import Route
@@ -38,7 +39,12 @@ if TYPE_CHECKING:
 GC_THRESHOLD = 50_000
 
 
-def bootstrap(sys_path: list[str], argv: list[str], thread_name: str | None = None) -> None:
+def bootstrap(
+    sys_path: list[str],
+    argv: list[str],
+    thread_name: str | None = None,
+    current_frames: Callable[[], dict[int, FrameType]] | None = None,
+) -> None:
     """Give this interpreter main's import path and arguments, and its thread a name; the first call in a worker.
 
     From here on registering an unreachable handler records the reason instead of raising: main has decided already
@@ -46,8 +52,8 @@ def bootstrap(sys_path: list[str], argv: list[str], thread_name: str | None = No
     """
     sys.path[:] = sys_path
     sys.argv[:] = argv
-    # Both make or hand out objects of every interpreter in the process; whoever touches them corrupts another's heap.
-    sys._current_frames = _refused("sys._current_frames", "reaches into other interpreters")
+    # CPython's own make or hand out objects of every interpreter in the process; whoever touches them corrupts another's heap.
+    sys._current_frames = current_frames or _refused("sys._current_frames", "reaches into other interpreters")
     sys._current_exceptions = _refused("sys._current_exceptions", "reaches into other interpreters")
     # These end the process, and with it every other worker and its requests, without a word in the log.
     os._exit = _refused("os._exit", "would end every worker, not just the handler,")

@@ -17,6 +17,7 @@ use std::time::Duration;
 use pyo3::ffi;
 
 use super::ffi::{Gil, Object, PyResult};
+use super::frames::{adding_a_state, frame_of, thread_states};
 
 /// The stack of every thread that runs Python, in bytes: what Linux gives a main thread, which CPython's own recursion limits
 /// are made for. Rust's default of 2 MiB overflows before CPython counts to its limit.
@@ -142,19 +143,10 @@ impl Interpreter {
     }
 
     fn other_thread_states(&self) -> usize {
-        let mut others = 0;
-        // SAFETY: the GIL is held; states are added and removed under it or the runtime's lock. A thread that is being
+        // SAFETY: `create` left this thread attached, and `Self` is !Send; the brand is used here only. A thread that is being
         // started adds its state before `start_new_thread` returns, and only a thread can start one: this one does no more.
-        unsafe {
-            let mut state = ffi::PyInterpreterState_ThreadHead(ffi::PyThreadState_GetInterpreter(self.state));
-            while !state.is_null() {
-                if state != self.state {
-                    others += 1;
-                }
-                state = ffi::PyThreadState_Next(state);
-            }
-        }
-        others
+        let states = unsafe { thread_states(Gil::assume(), ffi::PyThreadState_GetInterpreter(self.state)) };
+        states.into_iter().filter(|state| *state != self.state).count()
     }
 }
 
@@ -169,7 +161,7 @@ pub unsafe fn visit<R>(address: InterpreterAddress, body: impl for<'i> FnOnce(Gi
     // SAFETY: the interpreter lives, by contract; a fresh state for this very thread is made, attached, used, cleared while it
     // is attached, and deleted by the thread that made it.
     unsafe {
-        let state = ffi::PyThreadState_New(address.interpreter);
+        let state = adding_a_state(|| ffi::PyThreadState_New(address.interpreter));
         ffi::PyEval_RestoreThread(state);
         let result = body(Gil::assume());
         ffi::PyThreadState_Clear(state);
@@ -190,8 +182,7 @@ impl InterpreterAddress {
 
     /// The frame that the interpreter's own thread runs, if it runs any. `gil` is an attachment to that very interpreter.
     ///
-    /// Not by way of `sys._current_frames`: called in a sub-interpreter it makes frame objects for the threads of *all*
-    /// interpreters with this one's allocator, and main frees what it never allocated (see `polygil._worker.bootstrap`).
+    /// Not by way of CPython's `sys._current_frames`, which reaches into other interpreters ([`super::frames`]).
     pub fn frame<'i>(&self, gil: Gil<'i>) -> Option<Object<'i>> {
         // SAFETY: attached to the state's interpreter; the state lives as long as the interpreter, which the visit keeps.
         unsafe { frame_of(gil, self.state) }
@@ -199,18 +190,11 @@ impl InterpreterAddress {
 
     /// The frames that the interpreter's other threads run. `gil` is an attachment to that very interpreter.
     fn other_frames<'i>(&self, gil: Gil<'i>) -> Vec<Object<'i>> {
-        let mut frames = Vec::new();
-        // SAFETY: attached to that interpreter, so no other of its threads executes anything, ends or starts one meanwhile.
+        // SAFETY: attached to that interpreter, whose states live while its GIL is held.
         unsafe {
-            let mut state = ffi::PyInterpreterState_ThreadHead(self.interpreter);
-            while !state.is_null() {
-                if state != self.state {
-                    frames.extend(frame_of(gil, state));
-                }
-                state = ffi::PyThreadState_Next(state);
-            }
+            let states = thread_states(gil, self.interpreter).into_iter();
+            states.filter(|state| *state != self.state).filter_map(|state| frame_of(gil, state)).collect()
         }
-        frames
     }
 
     /// What the interpreter's threads do, by name and with their stacks, for the log; nothing if its GIL cannot be had within
@@ -238,17 +222,6 @@ impl InterpreterAddress {
             tracing::error!(%error, "no thread to see what an interpreter does");
         }
         words.recv_timeout(patience).unwrap_or_default()
-    }
-}
-
-/// # Safety
-/// `gil` is an attachment to the interpreter of `state`, which is alive.
-unsafe fn frame_of<'i>(gil: Gil<'i>, state: *mut ffi::PyThreadState) -> Option<Object<'i>> {
-    // SAFETY: attached to the state's interpreter, so the thread that owns the state executes nothing meanwhile. A new
-    // reference, or null without an exception.
-    unsafe {
-        let frame = ffi::PyThreadState_GetFrame(state);
-        if frame.is_null() { None } else { gil.own(frame.cast()).ok() }
     }
 }
 

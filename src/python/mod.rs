@@ -11,6 +11,7 @@ mod convert;
 mod crash;
 mod ending;
 mod ffi;
+mod frames;
 mod handler;
 mod inherited;
 mod interpreter;

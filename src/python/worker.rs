@@ -19,6 +19,7 @@ use super::convert::{Converted, Converter, type_by_first_piece};
 use super::crash::OnStage;
 use super::ending;
 use super::ffi::{Gil, Object, PyResult, Raised};
+use super::frames::current_frames_function;
 use super::handler::{CallError, Caller, Handler, Unresolved};
 use super::interpreter::{Interpreter, StillInUse};
 use super::report::{Report, Unanswered, broken, unanswered};
@@ -162,7 +163,8 @@ fn bootstrap<'i>(gil: Gil<'i>, setup: &Setup) -> PyResult<'i, ()> {
     let worker = gil.import(c"polygil._worker")?;
     // What Python calls this thread, in its logging too.
     let name = gil.str(std::thread::current().name().unwrap_or("polygil"))?;
-    worker.call_method(c"bootstrap", &[&list(&setup.sys_path)?, &list(&setup.argv)?, &name])?;
+    let current_frames = current_frames_function(gil)?.unwrap_or_else(|| gil.none());
+    worker.call_method(c"bootstrap", &[&list(&setup.sys_path)?, &list(&setup.argv)?, &name, &current_frames])?;
     if setup.eager_imports {
         worker.call_method(c"import_eagerly", &[])?;
     }

@@ -34,9 +34,94 @@ def take_signal() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
+@app.get("/exceptions")
+def exceptions() -> int:
+    return len(sys._current_exceptions())
+
+
+EARLIER: set[int | None] = set()
+NEVER = threading.Event()
+
+
+def waits() -> None:
+    NEVER.wait()
+
+
+def sleeps() -> None:
+    time.sleep(3600)
+
+
 @app.get("/frames")
-def frames() -> int:
-    return len(sys._current_frames())
+def frames() -> dict[str, list[str]]:
+    """What is found of a thread that waits, one in C, two started below `threading`, one of which has no frame, and one that is over."""
+    waiting = threading.Thread(target=waits, daemon=True)
+    sleeping = threading.Thread(target=sleeps, daemon=True)
+    over = threading.Thread(target=int)
+    for thread in (waiting, sleeping, over):
+        thread.start()
+    over.join()
+    idents = {
+        "own": threading.get_ident(),
+        "waiting": waiting.ident,
+        "sleeping": sleeping.ident,
+        "below": _thread.start_new_thread(sleeps, ()),
+        "without a frame": _thread.start_new_thread(time.sleep, (3600,)),
+    }
+    names = {ident: name for name, ident in idents.items()}
+
+    def functions(frame: object) -> list[str]:
+        return [] if frame is None else [*functions(frame.f_back), frame.f_code.co_name]
+
+    def look() -> dict[str, list[str]]:
+        found = sys._current_frames()
+        return {names.get(ident, "unknown"): functions(found[ident]) for ident in found.keys() - EARLIER}
+
+    last = {"waiting": "wait", "sleeping": "sleeps", "below": "sleeps"}
+    end = time.monotonic() + 20
+    stacks = look()
+    while time.monotonic() < end and {name: stacks[name][-1] for name in stacks if name != "own"} != last:
+        time.sleep(0)
+        stacks = look()
+    del stacks["own"][:-2]
+    EARLIER.update(idents.values())
+    EARLIER.remove(threading.get_ident())
+    return stacks
+
+
+@app.get("/frames/churn")
+def churn() -> str:
+    """Threads begin and end while others look at the frames of all."""
+    over = False
+
+    def passes() -> None:
+        list(map(str, range(20)))
+
+    def starts() -> None:
+        while not over:
+            threads = [threading.Thread(target=passes) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            _thread.start_new_thread(passes, ())
+            for thread in threads:
+                thread.join()
+
+    starter = threading.Thread(target=starts)
+    starter.start()
+    known = {threading.get_ident(), starter.ident}
+    others = 0
+    end = time.monotonic() + 20
+    while others < 200 and time.monotonic() < end:
+        found = sys._current_frames()
+        assert found[threading.get_ident()].f_code is churn.__code__
+        for ident, frame in found.items():
+            others += ident not in known
+            while frame is not None:
+                assert frame.f_lineno is None or frame.f_lineno > 0
+                frame = frame.f_back
+        time.sleep(0)
+    over = True
+    starter.join()
+    return "seen" if others >= 200 else f"others were seen {others} times"
 
 
 @app.get("/subprocess")

@@ -120,6 +120,25 @@ def thread() -> str:
     return "started"
 
 
+@app.get("/until-main-is-over")
+def until_main_is_over() -> str:
+    """Start threads that are no daemons and live until main is over: debugpy's asks now and then, another joins it."""
+
+    def asks() -> None:
+        while any(thread.is_alive() for thread in (threading.main_thread(), own)):
+            time.sleep(0.001)
+        say("asked until main was over")
+
+    def joins() -> None:
+        threading.main_thread().join()
+        say("joined main")
+
+    own = threading.current_thread()
+    for target in (asks, joins):
+        threading.Thread(target=target).start()
+    return "started"
+
+
 @app.get("/timer")
 def timer() -> str:
     threading.Timer(3600, print).start()
