@@ -9,6 +9,7 @@ import dataclasses
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -79,6 +80,17 @@ def python_environment() -> dict[str, str]:
     return {"PYO3_PYTHON": str(PYTHON)}
 
 
+def give_back_signals() -> None:
+    """Let what the steps start have its signals, whoever started them: `nohup`, or a shell in the background, has them ignored.
+
+    A signal that is ignored stays so in every child; one that has a handler has its default there. The handler does nothing, so this
+    program goes on ignoring it.
+    """
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+
+
 def run_steps(program: str, steps: Sequence[Step], names: Sequence[str], keep: Path | None = None) -> int:
     """Run the steps of these names, all if there are none, and return the exit code. `keep` gets the times as JSON.
 
@@ -89,6 +101,7 @@ def run_steps(program: str, steps: Sequence[Step], names: Sequence[str], keep: P
     if unknown:
         print(f"there is no step {', '.join(unknown)} in {program}; there are {', '.join(known)}", file=sys.stderr)
         return 2
+    give_back_signals()
     took: dict[str, Took] = {}
     skipped: dict[str, str] = {}
     for step in [known[name] for name in names] or steps:

@@ -6,6 +6,7 @@ import importlib.machinery
 import importlib.util
 import json
 import re
+import signal
 import sys
 import tomllib
 from pathlib import Path
@@ -53,6 +54,20 @@ def test_the_end_says_that_all_is_well_and_what_each_step_took(
     assert [line.split()[0] for line in lines[-4:-1]] == ["one", "two", "in"]
     assert all(re.search(r" \d+\.\d s +\d+\.\d s of CPU$", line) for line in lines[-4:-1])
     assert list(json.loads((tmp_path / "times.json").read_text())["steps"]) == ["one", "two"]
+
+
+def test_steps_have_their_signals_also_under_nohup_and_in_the_background(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        asks = "import signal as s; print([s.getsignal(n) == s.SIG_IGN for n in (s.SIGHUP, s.SIGINT, s.SIGQUIT)])"
+        assert run(monkeypatch, tmp_path, [step("one", [sys.executable, "-c", asks])]) == 0
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+    assert "[False, False, False]" in capfd.readouterr().out.splitlines()
 
 
 def test_it_stops_at_the_first_step_that_fails_and_names_it(
