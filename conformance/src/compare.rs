@@ -3,6 +3,7 @@
 //! A side is a transcript (a file), or a live server: `http://HOST:PORT`, `target:NAME`, `target:NAME@APP_DIR`, `start:COMMAND`. Of two
 //! live servers each difference gets a minimal example; of transcripts, the shortest one recorded.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,11 +14,13 @@ use crate::difference::{Group, compare, differences};
 use crate::fuzz::{Random, generate};
 use crate::minimize::minimize;
 use crate::preflight::{Probe, learn, of_io, reach};
+use crate::proxy::Kind;
 use crate::response::latin1;
 use crate::sayln;
 use crate::server::{Launcher, Server, Source, how};
 use crate::suite::{Loaded, Suite, outcomes};
 use crate::template::Values;
+use crate::through::Through;
 use crate::transcript::{Exchange, NO_CONNECTION, observe, read, write};
 
 /// How long an answer may take: what both servers answer at all, they answer at once.
@@ -78,7 +81,14 @@ pub struct FuzzArgs {
     /// The reference.
     reference: String,
     /// The candidate.
-    candidate: String,
+    #[arg(required_unless_present = "through")]
+    candidate: Option<String>,
+    /// Instead of a candidate: send the requests through this proxy, which is started for it, and find what proxy and server count differently.
+    #[arg(long, value_name = "PROXY", conflicts_with = "candidate")]
+    through: Option<Kind>,
+    /// End after so many requests, if the time is not up first.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    requests: Option<u64>,
     /// The seed; the same seed gives the same requests.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -105,10 +115,16 @@ struct Live {
 }
 
 impl Live {
+    /// In one line how its process ended, if it did.
+    fn ended(&mut self) -> Option<String> {
+        let status = self.server.exited()?;
+        Some(format!("{} ended {} meanwhile", self.name, how(status)))
+    }
+
     /// In one line why it serves no more, if it does not.
     fn gone(&mut self) -> Option<String> {
-        if let Some(status) = self.server.exited() {
-            return Some(format!("{} ended {} meanwhile", self.name, how(status)));
+        if let Some(why) = self.ended() {
+            return Some(why);
         }
         let error = reach(self.server.address, &self.probe, FIRST_PATIENCE).err()?;
         Some(format!("{} serves no more: {error}", self.name))
@@ -231,8 +247,15 @@ pub fn minimize_command(suite: &Suite, arguments: &MinimizeArgs) -> Result<u8, S
 
 /// Generates requests and compares until the time is up.
 pub fn fuzz_command(suite: &Suite, arguments: &FuzzArgs) -> Result<u8, String> {
-    let mut left = Side::open(&arguments.reference, suite)?.live(&arguments.reference)?;
-    let mut right = Side::open(&arguments.candidate, suite)?.live(&arguments.candidate)?;
+    let left = Side::open(&arguments.reference, suite)?.live(&arguments.reference)?;
+    let mut against = match (&arguments.candidate, arguments.through) {
+        (Some(candidate), _) => Against::Server(left, Side::open(candidate, suite)?.live(candidate)?),
+        (None, Some(kind)) => {
+            let through = Through::open(kind, left.server.address, &left.probe)?;
+            Against::Proxy(left, through)
+        }
+        (None, None) => return Err("a candidate, or --through, says what to compare with".into()),
+    };
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let seed = arguments.seed.unwrap_or(clock);
     sayln!("seed {seed}");
@@ -248,12 +271,14 @@ pub fn fuzz_command(suite: &Suite, arguments: &FuzzArgs) -> Result<u8, String> {
     let deadline = started + Duration::from_secs(arguments.seconds);
     // A quarter of the time is for making what was found small.
     let last_request = started + Duration::from_secs(arguments.seconds).mul_f32(0.75);
-    while Instant::now() < last_request && gone.is_none() {
+    let most = arguments.requests.unwrap_or(u64::MAX);
+    while count < most && Instant::now() < last_request && gone.is_none() {
         let bytes = generate(&mut random, &seeds);
         count += 1;
-        for (kind, detail) in ask(&left, &right, &bytes, ANSWER_PATIENCE) {
+        gone = against.ended();
+        for (kind, detail) in against.ask(&bytes) {
             if kind == UNREACHABLE {
-                gone = left.gone().or_else(|| right.gone());
+                gone = against.gone();
             }
             let id = format!("request {count}");
             match groups.iter_mut().find(|group| group.kind == kind) {
@@ -262,6 +287,12 @@ pub fn fuzz_command(suite: &Suite, arguments: &FuzzArgs) -> Result<u8, String> {
             }
         }
     }
+    if let (Against::Proxy(..), None) = (&against, &gone) {
+        gone = against.gone();
+    }
+    if let (Against::Proxy(..), Some(why)) = (&against, &gone) {
+        return Err(format!("{why}, by request {count} of the seed {seed}"));
+    }
     if let Some(why) = gone {
         sayln!("{why}; the last request before that is the example of {UNREACHABLE:?}");
     } else {
@@ -269,7 +300,7 @@ pub fn fuzz_command(suite: &Suite, arguments: &FuzzArgs) -> Result<u8, String> {
         for group in &mut groups {
             let share = deadline.saturating_duration_since(Instant::now()) / left_over;
             left_over -= 1;
-            shrink(group, &left, &right, Instant::now() + share.min(SHRINK_TIMEOUT));
+            against.shrink(group, Instant::now() + share.min(SHRINK_TIMEOUT));
         }
     }
     sayln!("{count} requests");
@@ -279,8 +310,52 @@ pub fn fuzz_command(suite: &Suite, arguments: &FuzzArgs) -> Result<u8, String> {
     finish(&groups, &arguments.json)
 }
 
+/// What a fuzzed server is held against.
+enum Against {
+    /// Another server.
+    Server(Live, Live),
+    /// A proxy in front of it.
+    Proxy(Live, Through),
+}
+
+impl Against {
+    fn ask(&self, bytes: &[u8]) -> BTreeMap<String, String> {
+        match self {
+            Against::Server(left, right) => ask(left, right, bytes, ANSWER_PATIENCE),
+            Against::Proxy(_, through) => through.ask(bytes),
+        }
+    }
+
+    fn gone(&mut self) -> Option<String> {
+        match self {
+            Against::Server(left, right) => left.gone().or_else(|| right.gone()),
+            Against::Proxy(server, through) => through.gone().or_else(|| server.gone()),
+        }
+    }
+
+    /// The same, as far as it can be told without a request; behind a proxy nothing else tells it.
+    fn ended(&mut self) -> Option<String> {
+        match self {
+            Against::Server(..) => None,
+            Against::Proxy(server, through) => through.gone().or_else(|| server.ended()),
+        }
+    }
+
+    fn shrink(&self, group: &mut Group, deadline: Instant) {
+        match self {
+            Against::Server(left, right) => shrink(group, left, right, deadline),
+            Against::Proxy(_, through) => {
+                let bytes: Vec<u8> = group.example.chars().map(|char| char as u8).collect();
+                if let Some((smallest, detail)) = through.shrink(&group.kind, &bytes, deadline) {
+                    (group.example, group.detail) = (latin1(&smallest), detail);
+                }
+            }
+        }
+    }
+}
+
 /// Asks both servers; what tells them apart.
-fn ask(left: &Live, right: &Live, bytes: &[u8], patience: Duration) -> std::collections::BTreeMap<String, String> {
+fn ask(left: &Live, right: &Live, bytes: &[u8], patience: Duration) -> BTreeMap<String, String> {
     let asked = |live: &Live| {
         let host = live.server.address.to_string();
         let bytes: Vec<u8> = latin1(bytes).replace("<<host>>", &host).chars().map(|char| char as u8).collect();

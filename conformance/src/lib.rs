@@ -6,7 +6,8 @@
 //! [`score`] says what a mirror app plays and holds what it tells against rules, [`frames`] reads WebSocket messages.
 //!
 //! Without a judgement, [`transcript`] records what a server answers, [`difference`] tells two servers apart and groups what it finds,
-//! [`minimize`] shrinks a request to what matters, [`fuzz`] makes requests that nobody wrote, and [`table`] sets servers side by side.
+//! [`minimize`] shrinks a request to what matters, [`fuzz`] makes requests that nobody wrote, [`through`] sends them
+//! through a [`proxy`] and counts with a [`tap`] behind it, and [`table`] sets servers side by side.
 //!
 //! It knows a server by its address, or by a command that starts it, and nothing else: it does not depend on the server that it comes
 //! with, which is judged like any other. What a case means is in INTERPRETING.md, for whoever writes another runner.
@@ -35,6 +36,7 @@ pub mod new;
 pub mod out;
 pub mod preflight;
 pub mod process;
+pub mod proxy;
 pub mod report;
 pub mod response;
 pub mod run;
@@ -44,6 +46,8 @@ pub mod server;
 pub mod shell;
 pub mod suite;
 pub mod table;
+pub mod tap;
 pub mod template;
+pub mod through;
 pub mod transcript;
 pub mod verdict;
